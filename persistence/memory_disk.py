@@ -1,0 +1,304 @@
+"""A disk in memory that crashes the way real ones do, for tests and simulations.
+
+It keeps what the page cache holds apart from what is on the platter, per sector of 512 bytes:
+
+- `kill` ends the process: the page cache survives.
+- `crash` cuts the power: each sector that was not synced is there, missing or torn, and each name
+  that was created, changed or removed without a sync of the directory is so or not; the random
+  generator decides, so a seed replays it.
+- A failed sync turns dirty pages clean without writing them, as Linux file systems do: reading
+  gives what was written until the power is cut.
+
+Faults are planned beforehand in `MemoryDisk.faults`. Deterministic: no clock, no own randomness.
+"""
+
+import errno
+import os
+from random import Random
+
+import attrs
+
+from persistence.disk import LOCK_NAME, Bytes
+from persistence.errors import DataDirectoryLocked
+from persistence.memory_file import Content
+
+_PATH = "memory"
+
+
+class PowerCut(OSError):
+    """This handle belongs to a process that is no more."""
+
+    def __init__(self) -> None:
+        super().__init__(errno.EIO, "the process that opened this is gone")
+
+
+@attrs.define
+class Faults:
+    """What will go wrong. Counts run from the moment of planning; 1 means the very next.
+
+    Attributes:
+        operations: how many operations there have been on this disk and its files.
+        writes: how many of these were writes.
+        syncs: how many were syncs, of files and of the directory.
+        failed_syncs: how many of these failed.
+    """
+
+    operations: int = 0
+    writes: int = 0
+    syncs: int = 0
+    failed_syncs: int = 0
+    _write_errors: dict[int, tuple[int, int]] = attrs.field(factory=dict, init=False)
+    _sync_errors: dict[int, int] = attrs.field(factory=dict, init=False)
+    _power_cut_at: int | None = attrs.field(default=None, init=False)
+
+    def fail_write(self, nth: int = 1, *, error: int = errno.EIO, written: int = 0) -> None:
+        """Let the n-th write from now raise after `written` bytes of it took place."""
+        self._write_errors[self.writes + nth] = (error, written)
+
+    def fail_sync(self, nth: int = 1, *, error: int = errno.EIO) -> None:
+        """Let the n-th sync from now, of a file or of the directory, raise."""
+        self._sync_errors[self.syncs + nth] = error
+
+    def cut_power(self, nth: int = 1) -> None:
+        """Let the n-th operation from now, and every later one, raise `PowerCut`."""
+        self._power_cut_at = self.operations + nth
+
+    def operation(self) -> None:
+        """Count an operation; the disk calls it."""
+        self.operations += 1
+        if self._power_cut_at is not None and self.operations >= self._power_cut_at:
+            raise PowerCut
+
+    def write(self) -> tuple[int, int] | None:
+        """Count a write; give the error number and the bytes written before it, if it fails."""
+        self.writes += 1
+        return self._write_errors.pop(self.writes, None)
+
+    def sync(self) -> int | None:
+        """Count a sync; give the error number, if it fails."""
+        self.syncs += 1
+        error = self._sync_errors.pop(self.syncs, None)
+        if error is not None:
+            self.failed_syncs += 1
+        return error
+
+
+@attrs.define(eq=False)
+class _Change:
+    """A change of names that the platter has not heard of: `content` gets `new` for `old`."""
+
+    content: Content
+    old: str | None
+    new: str | None
+
+    def apply(self, names: dict[str, Content]) -> None:
+        if self.old is not None and names.get(self.old) is self.content:
+            del names[self.old]
+        if self.new is not None:
+            names[self.new] = self.content
+
+
+@attrs.define(eq=False)
+class _Machine:
+    """What all processes on one machine share."""
+
+    names: dict[str, Content] = attrs.field(factory=dict)
+    durable_names: dict[str, Content] = attrs.field(factory=dict)
+    changes: list[_Change] = attrs.field(factory=list)
+    holder: "MemoryDisk | None" = None
+
+
+class MemoryDisk:
+    """One process's view of a directory on a machine that can be cut off.
+
+    Attributes:
+        faults: what will go wrong.
+        capacity: how many bytes fit on the disk, or None for any number; may be changed.
+    """
+
+    def __init__(self, *, capacity: int | None = None, machine: _Machine | None = None) -> None:
+        self.faults = Faults()
+        self.capacity = capacity
+        self._machine = _Machine() if machine is None else machine
+        self._gone = False
+
+    def another(self) -> "MemoryDisk":
+        """Give another process's view of the same directory."""
+        return MemoryDisk(capacity=self.capacity, machine=self._machine)
+
+    def kill(self) -> "MemoryDisk":
+        """End this process; the page cache and the names survive.
+
+        Returns:
+            What the next process finds.
+        """
+        self._gone = True
+        self._release()
+        return self.another()
+
+    def crash(self, random: Random) -> "MemoryDisk":
+        """Cut the power, and give what the next process finds.
+
+        Handles from before raise `PowerCut` for ever. The old machine stays as it was, so many
+        different outcomes can be had from one moment.
+        """
+        self._gone = True
+        names = dict(self._machine.durable_names)
+        for change in self._machine.changes:
+            if random.random() < 0.5:  # noqa: PLR2004 - a coin
+                change.apply(names)
+        contents = {name: names[name].after_power_cut(random) for name in sorted(names)}
+        machine = _Machine(names=contents, durable_names=dict(contents))
+        return MemoryDisk(capacity=self.capacity, machine=machine)
+
+    @property
+    def path(self) -> str:
+        """What to call it in front of people."""
+        return _PATH
+
+    def lock(self) -> None:
+        """Take the directory for this process.
+
+        Raises:
+            DataDirectoryLocked: somebody has it, perhaps this very process.
+        """
+        self._operate()
+        if self._machine.holder is not None:
+            raise DataDirectoryLocked(self.path, None)
+        self._machine.holder = self
+
+    def names(self) -> list[str]:
+        """Tell the files' names in sorted order."""
+        self._operate()
+        return sorted(self._machine.names)
+
+    def open(self, name: str) -> "MemoryFile":
+        """Open an existing file for reading and writing."""
+        self._operate()
+        return MemoryFile(self, name, self._content(name))
+
+    def create(self, name: str) -> "MemoryFile":
+        """Create an empty file.
+
+        Raises:
+            FileExistsError: the name is taken.
+        """
+        self._operate()
+        if name == LOCK_NAME or name in self._machine.names:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+        content = Content()
+        self._change(_Change(content, None, name))
+        return MemoryFile(self, name, content)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a file another name, replacing what bore it, at once."""
+        self._operate()
+        self._change(_Change(self._content(old), old, new))
+
+    def remove(self, name: str) -> None:
+        """Remove a file's name."""
+        self._operate()
+        self._change(_Change(self._content(name), name, None))
+
+    def sync_directory(self) -> None:
+        """Force the names to the platter."""
+        self._operate()
+        error = self.faults.sync()
+        if error is not None:
+            raise OSError(error, os.strerror(error))
+        self._machine.durable_names = dict(self._machine.names)
+        self._machine.changes.clear()
+
+    def close(self) -> None:
+        """Release the lock. Idempotent."""
+        self._release()
+
+    def free(self) -> int | None:
+        """Tell how many bytes still fit, or None for any number."""
+        if self.capacity is None:
+            return None
+        used = sum(len(content.cache) for content in self._machine.names.values())
+        return max(0, self.capacity - used)
+
+    def _operate(self) -> None:
+        if self._gone:
+            raise PowerCut
+        self.faults.operation()
+
+    def _release(self) -> None:
+        if self._machine.holder is self:
+            self._machine.holder = None
+
+    def _content(self, name: str) -> Content:
+        try:
+            return self._machine.names[name]
+        except KeyError:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
+
+    def _change(self, change: _Change) -> None:
+        change.apply(self._machine.names)
+        self._machine.changes.append(change)
+
+
+class MemoryFile:
+    """An open file on a `MemoryDisk`."""
+
+    def __init__(self, disk: MemoryDisk, name: str, content: Content) -> None:
+        self._disk = disk
+        self._name = name
+        self._content = content
+        self._closed = False
+
+    @property
+    def name(self) -> str:
+        """Its name in the directory when it was opened."""
+        return self._name
+
+    def size(self) -> int:
+        """Tell its length in bytes."""
+        self._operate()
+        return len(self._content.cache)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Read `size` bytes from `offset`; fewer only where the file ends."""
+        self._operate()
+        return bytes(memoryview(self._content.cache)[offset : offset + size])
+
+    def write(self, offset: int, data: Bytes) -> None:
+        """Write all of `data` at `offset`, or a part of it and raise."""
+        self._operate()
+        planned = self._disk.faults.write()
+        if planned is not None:
+            error, written = planned
+            self._content.write(offset, data[:written])
+            raise OSError(error, os.strerror(error))
+        free = self._disk.free()
+        if free is not None:
+            fitting = len(self._content.cache) + free - offset
+            if fitting < len(data):
+                self._content.write(offset, data[: max(0, fitting)])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self._content.write(offset, data)
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to `size` bytes, or lengthen it with zeros."""
+        self._operate()
+        self._content.truncate(size)
+
+    def sync(self) -> None:
+        """Force its bytes and length to the platter, or forget that they are not there."""
+        self._operate()
+        error = self._disk.faults.sync()
+        if error is not None:
+            self._content.forget_dirty()
+            raise OSError(error, os.strerror(error))
+        self._content.sync()
+
+    def close(self) -> None:
+        """Let go of it, without a sync. Idempotent."""
+        self._closed = True
+
+    def _operate(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        self._disk._operate()  # noqa: SLF001 - a file is a part of its disk
