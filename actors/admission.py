@@ -31,7 +31,7 @@ class Admission:
             waiting: ready and delayed events.
         """
         if count > self.queue_size:
-            detail = f"{count} events never fit in a queue of {self.queue_size}; send fewer at once."
+            detail = f"{count} events never fit in a queue of {self.queue_size}; send fewer."
             return Rejected("BATCH_TOO_LARGE", detail)
         if waiting + self.admitted + count > self.queue_size:
             detail = f"The queue holds {self.queue_size} events at most; try again later."

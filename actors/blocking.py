@@ -28,7 +28,8 @@ class InThread:
     async def __call__(self, work: Callable[[], T], /) -> T:
         """Run `work` in the thread."""
         with trio.CancelScope(shield=True):
-            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+            result = await trio.to_thread.run_sync(work, limiter=self._limiter)
+        return result  # noqa: RET504 -- inside the block mypy sees a path without it
 
 
 async def inline(work: Callable[[], T], /) -> T:

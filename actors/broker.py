@@ -377,4 +377,3 @@ class Broker(Protocol):
         Acknowledge, nack and extend go on. Idempotent.
         """
         ...
-

@@ -9,7 +9,7 @@ from actors.broker import Consumer
 from actors.clock import Moment
 from actors.leases import LeaseTable
 from persistence.entry import ConsumerKind, DeadLetter, Entry, Lease, Stamp
-from persistence.facts import Dead, Extended, Fact, Leased, Returned, ReturnCause, Settled
+from persistence.facts import Dead, Extended, Fact, Leased, ReturnCause, Returned, Settled
 
 WORKER_LOST = "the process ended while a worker held the event"
 

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import assert_never
 
 import attrs
-import trio
 
 from actors.broker import (
     DeadLetterPage,
@@ -31,6 +30,7 @@ from actors.ids import EventIds
 from actors.mailbox import Mailbox
 from actors.queue_port import QueuePort
 from actors.receipts import Receipts
+from actors.running import running
 from actors.stopped import stopped
 from actors.wal_writer import Committed, WalWriter
 from persistence.entry import DeadLetter, Entry
@@ -223,9 +223,5 @@ async def open_dead_letters(
     )
     actor.restore(letters)
     port = DeadLettersPort(mailbox)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(actor.run)
-        try:
-            yield port
-        finally:
-            port.stop()
+    async with running(actor.run, port.stop):
+        yield port

@@ -46,7 +46,7 @@ class EventIds:
         """Return the number of the event that an id names, or None if the id is not ours."""
         text = event_id.replace("-", "")
         try:
-            value = int(text, 16) if len(text) == 32 and len(event_id) == 36 else 0  # noqa: PLR2004
+            value = int(text, 16) if len(text) == 32 and len(event_id) == 36 else 0
         except ValueError:
             return None
         mixed, timestamp = value & _MASK, value >> 80

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import assert_never
 
 import attrs
-import trio
 
 from actors.broker import Delivery, Extension, LeaseView, NoSuchLease, OutcomeUnknown
 from actors.clock import Clock, Moment
@@ -37,6 +36,7 @@ from actors.polls import Poll
 from actors.queue_port import QueuePort
 from actors.reaper_port import ReaperPort
 from actors.receipts import Receipts
+from actors.running import running
 from actors.settlement import NOT_HELD, AcknowledgeRequest, Settlement, Settlements
 from actors.stopped import stopped
 from actors.wal_writer import Committed, WalWriter
@@ -169,10 +169,9 @@ class _InflightActor:
             if lease.since:
                 self._latency.add(lease.since, at.now)
             self._settle(lease.entry, settlement)
-        if elsewhere:
-            # A lease that ran out or was released: its event waits, and the receipt may be good.
-            if not self._queue.withdraw(elsewhere):
-                self._withdrawn(elsewhere, [None] * len(elsewhere))
+        # A lease that ran out or was released: its event waits, and the receipt may be good.
+        if elsewhere and not self._queue.withdraw(elsewhere):
+            self._withdrawn(elsewhere, [None] * len(elsewhere))
 
     def _withdrawn(
         self, settlements: Sequence[Settlement], entries: Sequence[Entry | None]
@@ -371,9 +370,5 @@ async def open_inflight(
     )
     actor.restore(leases)
     port = InflightPort(mailbox)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(actor.run)
-        try:
-            yield port
-        finally:
-            port.stop()
+    async with running(actor.run, port.stop):
+        yield port

@@ -86,16 +86,7 @@ class Stop:
 
 
 InflightMessage: TypeAlias = (
-    Grant
-    | Acknowledge
-    | Nack
-    | Extend
-    | Release
-    | Withdrawn
-    | Expire
-    | Inspect
-    | Stop
-    | Committed
+    Grant | Acknowledge | Nack | Extend | Release | Withdrawn | Expire | Inspect | Stop | Committed
 )
 
 
@@ -120,9 +111,7 @@ class InflightPort:
         if not self._mailbox.put(Grant(poll, entries)):
             poll.reply.set(stopped())
 
-    def withdrawn(
-        self, settlements: Sequence[Settlement], entries: Sequence[Entry | None]
-    ) -> None:
+    def withdrawn(self, settlements: Sequence[Settlement], entries: Sequence[Entry | None]) -> None:
         """Bring the events that `QueuePort.withdraw` asked for."""
         self._mailbox.put(Withdrawn(settlements, entries))
 
@@ -144,9 +133,7 @@ class InflightPort:
         if not self._mailbox.put(Nack(receipts, requeue, delay_ms, error, reply)):
             reply.set(stopped())
 
-    def extend(
-        self, receipts: Sequence[str], reply: ExtendReply, *, length_ms: int | None
-    ) -> None:
+    def extend(self, receipts: Sequence[str], reply: ExtendReply, *, length_ms: int | None) -> None:
         """Give deliveries more time."""
         if not self._mailbox.put(Extend(receipts, length_ms, reply)):
             reply.set(stopped())

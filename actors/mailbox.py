@@ -1,12 +1,13 @@
 """Where messages for one actor wait: a bounded memory channel, drained many at a time."""
 
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import trio
 
 from actors.broker import MailboxView
 
 T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
 
 DRAIN_MAX = 1024
 """Messages taken in one wake-up; bounds how long one actor keeps the others waiting."""
@@ -14,6 +15,14 @@ DRAIN_MAX = 1024
 
 class MailboxFull(AssertionError):
     """A mailbox had no room although every message in it is covered by a credit: a bug."""
+
+
+class Address(Protocol[T_contra]):
+    """Where a message of some kind can be left: any mailbox whose actor understands it."""
+
+    def put(self, message: T_contra) -> bool:
+        """Leave a message; see `Mailbox.put`."""
+        ...
 
 
 class Mailbox(Generic[T]):

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import assert_never
 
 import attrs
-import trio
 
 from actors.admission import Admission
 from actors.backlog import Backlog
@@ -32,6 +31,7 @@ from actors.queue_port import (
     Withdraw,
 )
 from actors.reaper_port import ReaperPort
+from actors.running import running
 from actors.stopped import stopped
 from actors.wal_writer import Committed, WalWriter
 from persistence.entry import Entry, Event, Stamp
@@ -121,10 +121,10 @@ class _QueueActor:
             case GiveBack(entries):
                 self._gave_back(entries)
             case Withdraw(settlements):
-                entries = [self._withdraw(*settlement.claim) for settlement in settlements]
-                self._inflight.withdrawn(settlements, entries)
+                found = [self._withdraw(*settlement.claim) for settlement in settlements]
+                self._inflight.withdrawn(settlements, found)
             case Forget(poll):
-                self._polls.leave(poll)
+                self._forget(poll)
             case Promote():
                 self._promote()
             case Inspect(reply):
@@ -219,6 +219,11 @@ class _QueueActor:
         else:
             poll.reply.set(())
 
+    def _forget(self, poll: Poll) -> None:
+        self._polls.leave(poll)
+        if poll.state is PollState.OVER:
+            poll.reply.set(())  # nobody reads it; the request's credit comes back
+
     def _serve(self, topics: Iterable[str]) -> None:
         """Hand events of these topics to the polls that wait for them, first come first served."""
         for topic in topics:
@@ -300,8 +305,10 @@ class _QueueActor:
                     reply.set(stopped())
                 case Take(poll):
                     poll.reply.set(stopped())
-                case Inspect(reply):
-                    reply.set(self._view())
+                case Withdraw(settlements):
+                    self._inflight.withdrawn(settlements, [None] * len(settlements))
+                case Inspect(inspect_reply):
+                    inspect_reply.set(self._view())
                 case _:
                     pass
         for poll in self._polls.in_order():
@@ -363,9 +370,5 @@ async def open_queue(
     )
     actor.restore(entries)
     port = QueuePort(mailbox)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(actor.run)
-        try:
-            yield port
-        finally:
-            port.stop()
+    async with running(actor.run, port.stop):
+        yield port

@@ -10,6 +10,7 @@ from actors.inflight_port import InflightPort
 from actors.mailbox import Mailbox
 from actors.queue_port import QueuePort
 from actors.reaper_port import ReaperMessage, ReaperPort, WakeAt
+from actors.running import running
 
 
 class _ReaperActor:
@@ -31,25 +32,23 @@ class _ReaperActor:
     async def run(self) -> None:
         """Sleep and tell, until told to stop."""
         try:
-            while (due := await self._sleep()) is not None:
-                if self._clock.now() >= due:
-                    # Both look at the clock themselves and announce what comes next.
-                    self._inflight.expire()
-                    self._queue.promote()
+            while await self._sleep():
+                # Both look at the clock themselves and announce what comes next.
+                self._inflight.expire()
+                self._queue.promote()
         finally:
             self._mailbox.close()
 
-    async def _sleep(self) -> int | None:
-        """Sleep until the earliest announced moment; return it, or None to stop."""
+    async def _sleep(self) -> bool:
+        """Sleep until the earliest announced moment; return False to stop."""
         due = self._clock.now() + self._interval_ms
-        while True:
-            with trio.move_on_at(self._clock.to_trio(due)) as scope:
+        while self._clock.now() < due:
+            with trio.move_on_at(self._clock.to_trio(due)):
                 for message in await self._mailbox.drain():
                     if not isinstance(message, WakeAt):
-                        return None
+                        return False
                     due = min(due, message.at)
-            if scope.cancelled_caught:
-                return due
+        return True
 
 
 @asynccontextmanager
@@ -74,9 +73,5 @@ async def open_reaper(
         mailbox, inflight=inflight, queue=queue, interval_ms=interval_ms, clock=clock
     )
     port = ReaperPort(mailbox)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(actor.run)
-        try:
-            yield port
-        finally:
-            port.stop()
+    async with running(actor.run, port.stop):
+        yield port

@@ -1,6 +1,6 @@
 """The WAL writer: the actor that owns the log. One wake-up, one disk write, many answers."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TypeAlias
@@ -11,12 +11,15 @@ import trio
 
 from actors.blocking import Blocking
 from actors.broker import MailboxView
-from actors.mailbox import Mailbox
+from actors.clock import system_wall
+from actors.mailbox import Address, Mailbox
+from actors.running import running
 from actors.settings import FsyncPolicy
+from persistence.batch import Batch
 from persistence.entry import Event
 from persistence.errors import StorageError
 from persistence.facts import Fact
-from persistence.log import Batch, EventLog
+from persistence.log import EventLog
 
 FAILURE_LINGER_S = 1.0
 """How long a failed log goes on telling callers so before it ends the process, seconds."""
@@ -32,13 +35,13 @@ class LogFailed(Exception):
 class Committed:
     """An `Append` was written, and synced if it had to be; or the log failed under it.
 
+    These come in the order of the appends.
+
     Attributes:
-        token: the append's token.
         payloads: what `load` asked for, in order.
         failure: why it is not known whether the facts are in the log; None if they are.
     """
 
-    token: object
     payloads: list[bytes]
     failure: str | None = None
 
@@ -51,20 +54,18 @@ class Append:
         facts: perhaps none.
         sync: whether `Committed` waits until they are forced to the disk.
         load: events whose payloads to read back.
-        token: comes back in `Committed`.
         to: who wants to know; None if nobody.
     """
 
     facts: Sequence[Fact]
     sync: bool
     load: Sequence[Event]
-    token: object
-    to: "Mailbox[Committed] | None"
+    to: Address[Committed] | None
 
     def answer(self, payloads: list[bytes], failure: str | None = None) -> None:
         """Tell who wants to know. An actor that has stopped does not."""
         if self.to is not None:
-            self.to.put(Committed(self.token, payloads, failure))
+            self.to.put(Committed(payloads, failure))
 
 
 @attrs.define(eq=False)
@@ -93,11 +94,14 @@ class WalWriter:
         *,
         sync: bool = False,
         load: Sequence[Event] = (),
-        token: object = None,
-        to: Mailbox[Committed] | None = None,
+        to: Address[Committed] | None = None,
     ) -> None:
         """Submit facts; see `Append`. Facts are written in the order in which they came here."""
-        self._mailbox.put(Append(facts, sync, load, token, to))
+        self._mailbox.put(Append(facts, sync, load, to))
+
+    def stop(self) -> None:
+        """Write what came before this, sync, and end."""
+        self._mailbox.put(_Stop())
 
     def mailbox_view(self) -> MailboxView:
         """Tell how many messages wait."""
@@ -112,7 +116,9 @@ class _WalWriterActor:
         mailbox: Mailbox[_Message],
         fsync: FsyncPolicy,
         blocking: Blocking,
+        wall: Callable[[], int],
     ) -> None:
+        self._wall = wall
         self._log = log
         self._handle = handle
         self._mailbox = mailbox
@@ -156,8 +162,8 @@ class _WalWriterActor:
         facts = [fact for append in appends for fact in append.facts]
         events = [event for append in appends for event in append.load]
         sync = self._fsync.before_answer and any(append.sync for append in appends)
-        batch = self._log.prepare(facts) if facts else None
         try:
+            batch = self._log.prepare(facts, now=self._wall()) if facts else None
             payloads = await self._blocking(partial(self._do, batch, events, sync=sync))
         except StorageError as error:
             for append in appends:
@@ -182,9 +188,7 @@ class _WalWriterActor:
         """Plan the sync of what was written without one."""
         if self._fsync.before_answer or self._fsync.interval_ms is None or synced:
             return
-        self._sync_at = min(
-            self._sync_at, trio.current_time() + self._fsync.interval_ms / 1000
-        )
+        self._sync_at = min(self._sync_at, trio.current_time() + self._fsync.interval_ms / 1000)
 
     async def _fail(self, reason: str) -> None:
         """Never touch the log again; tell everybody for a moment; then end the process."""
@@ -204,7 +208,12 @@ class _WalWriterActor:
 
 @asynccontextmanager
 async def open_wal_writer(
-    log: EventLog, *, capacity: int, fsync: FsyncPolicy, blocking: Blocking
+    log: EventLog,
+    *,
+    capacity: int,
+    fsync: FsyncPolicy,
+    blocking: Blocking,
+    wall: Callable[[], int] = system_wall,
 ) -> AsyncIterator[WalWriter]:
     """Run the WAL writer; on the way out it writes what was submitted, syncs and closes the log.
 
@@ -213,15 +222,13 @@ async def open_wal_writer(
         capacity: submissions that may wait; the caller's credits must cover it.
         fsync: when to force facts to the disk.
         blocking: how to run disk work.
+        wall: the wall clock, milliseconds since the epoch.
 
     Raises:
         LogFailed: out of the nursery, after the disk failed.
     """
     mailbox = Mailbox[_Message]("wal_writer", capacity)
     handle = WalWriter(mailbox)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(_WalWriterActor(log, handle, mailbox, fsync, blocking).run)
-        try:
-            yield handle
-        finally:
-            mailbox.put(_Stop())
+    actor = _WalWriterActor(log, handle, mailbox, fsync, blocking, wall)
+    async with running(actor.run, handle.stop):
+        yield handle

@@ -1,4 +1,4 @@
-"""What survives a crash: the log, its records, its repair, and the disks that it lies on.
+r"""What survives a crash: the log, its records, its repair, and the disks that it lies on.
 
 Plain synchronous code. `persistence.log.EventLog` is the door; `persistence.entry` and
 `persistence.facts` hold the values that pass through it. This page describes every byte, well
@@ -32,7 +32,7 @@ Segment header, 128 bytes at offset 0
 ::
 
     offset size  field
-         0    8  magic: 89 45 56 4C 4F 47 0D 0A ("\\x89EVLOG\\r\\n": notices text-mode transfers)
+         0    8  magic: 89 45 56 4C 4F 47 0D 0A ("\x89EVLOG\r\n": notices text-mode transfers)
          8    2  u16 format version, now 1; a reader refuses a greater one
         10    2  u16 size of this header, now 128; batches begin here
         12    4  u32 CRC of the header with this field taken as zero

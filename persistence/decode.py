@@ -48,8 +48,12 @@ def decode(body: memoryview, position: int, find: Find) -> Iterator[tuple[int, F
     """
     at = 0
     end = len(body)
+    head_size = layout.HEAD.size
+    head = layout.HEAD.unpack_from
     while at < end:
-        kind, flags, size, number, _ = _head(body, at, position)
+        if end - at < head_size:
+            raise Undecodable(position + at, "a fact's header is cut short")
+        kind, flags, size, number, _ = head(body, at)
         smallest, decode_kind = _DECODE.get(kind, _UNKNOWN)
         if flags or not smallest <= size <= end - at:
             raise _misfit(position + at, kind, flags, size)
@@ -65,13 +69,6 @@ def decode(body: memoryview, position: int, find: Find) -> Iterator[tuple[int, F
             raise _misfit(position + at, kind, flags, size)
         yield position + at, fact
         at = expected
-
-
-def _head(body: memoryview, at: int, position: int) -> tuple[int, int, int, int, int]:
-    if len(body) - at < layout.HEAD.size:
-        raise Undecodable(position + at, "a fact's header is cut short")
-    head: tuple[int, int, int, int, int] = layout.HEAD.unpack_from(body, at)
-    return head
 
 
 def _misfit(position: int, kind: int, flags: int, size: int) -> Undecodable:

@@ -65,9 +65,7 @@ def previous_positions(body: bytes) -> list[int]:
 
 
 def _encode_opened(fact: Opened, position: int, parts: list[bytes]) -> int:
-    parts.append(
-        layout.OPENED.pack(_OPENED, 0, layout.OPENED.size, 0, -1, fact.boot, fact.time)
-    )
+    parts.append(layout.OPENED.pack(_OPENED, 0, layout.OPENED.size, 0, -1, fact.boot, fact.time))
     return position + layout.OPENED.size
 
 
@@ -215,9 +213,7 @@ def _encode_reprocessed(fact: Reprocessed, position: int, parts: list[bytes]) ->
 
 def _encode_discarded(fact: Discarded, position: int, parts: list[bytes]) -> int:
     event = fact.event
-    parts.append(
-        layout.HEAD.pack(_DISCARDED, 0, layout.HEAD.size, event.number, event.last_fact)
-    )
+    parts.append(layout.HEAD.pack(_DISCARDED, 0, layout.HEAD.size, event.number, event.last_fact))
     event.last_fact = position
     return position + layout.HEAD.size
 

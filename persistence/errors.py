@@ -1,4 +1,5 @@
 """What can go wrong with the data directory. Every message is a sentence for the operator."""
+# ruff: noqa: N818 - the names are short sentences, and the base class says that they are errors
 
 import os
 
@@ -68,12 +69,11 @@ class FormatTooNew(StorageError):
 class ReadFailed(StorageError):
     """The operating system could not read."""
 
-    def __init__(self, file: str, offset: int, cause: str) -> None:
+    def __init__(self, file: str, cause: OSError | str) -> None:
         super().__init__(
-            f"reading {file} at offset {offset} failed ({cause}): check the disk, then start again"
+            f"reading {file} failed ({reason(cause)}): check the disk, then start again"
         )
         self.file = file
-        self.offset = offset
 
 
 class WriteFailed(StorageError):

@@ -65,7 +65,7 @@ class Content:
     def after_power_cut(self, random: Random) -> "Content":
         """Give what the platter may hold when the power comes back."""
         image = bytearray(self.durable)
-        if self.cut < len(image) and random.random() < 0.5:  # noqa: PLR2004 - a coin
+        if self.cut < len(image) and random.random() < 0.5:
             del image[self.cut :]
         size, grown = len(image), len(self.cache)
         if self.dirty and grown > size:

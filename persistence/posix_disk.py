@@ -112,7 +112,8 @@ class PosixDisk:
 
     def names(self) -> list[str]:
         """Tell the names in sorted order, without the lock's."""
-        return sorted(name for name in os.listdir(self._directory) if name != LOCK_NAME)
+        found = os.listdir(self._directory)  # noqa: PTH208 - pathlib knows no descriptors
+        return sorted(name for name in found if name != LOCK_NAME)
 
     def open(self, name: str) -> PosixFile:
         """Open an existing file for reading and writing."""
@@ -128,12 +129,11 @@ class PosixDisk:
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, replacing what bore it, at once."""
-        # os.replace would be the same call: on POSIX rename replaces.
-        os.rename(old, new, src_dir_fd=self._directory, dst_dir_fd=self._directory)  # noqa: PTH104
+        os.rename(old, new, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def remove(self, name: str) -> None:
         """Remove a file's name."""
-        os.unlink(name, dir_fd=self._directory)  # noqa: PTH108 - below the descriptor
+        os.unlink(name, dir_fd=self._directory)
 
     def sync_directory(self) -> None:
         """Force the names to the disk."""

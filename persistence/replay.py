@@ -51,20 +51,22 @@ class Recovered:
     boot: int
 
 
-class _Impossible(Exception):
+class _ImpossibleError(Exception):
     """This fact cannot follow from the state."""
 
 
 class Replay:
     """The state so far. An event is in exactly one of the three places, or gone."""
 
-    def __init__(self, *, next_number: int = 1, counters: Counters | None = None) -> None:
+    def __init__(
+        self, *, next_number: int = 1, counters: Counters | None = None, boot: int = 0
+    ) -> None:
         self.waiting: dict[int, Entry] = {}
         self.leases: dict[int, Lease] = {}
         self.dead: dict[int, DeadLetter] = {}
         self.next_number = next_number
         self.counters = Counters() if counters is None else counters
-        self.boot = 0
+        self.boot = boot
 
     def find(self, number: int) -> Event:
         """Give the event of a number.
@@ -88,7 +90,7 @@ class Replay:
         """
         try:
             _APPLY[type(fact)](self, fact)
-        except (KeyError, _Impossible):
+        except (KeyError, _ImpossibleError):
             number = 0 if isinstance(fact, Opened) else fact.event.number
             detail = f"a fact {type(fact).__name__} of event {number} cannot follow what is before"
             raise Undecodable(position, detail) from None
@@ -112,7 +114,7 @@ class Replay:
 
 def _opened(state: Replay, fact: Opened) -> None:
     if fact.boot <= state.boot:
-        raise _Impossible
+        raise _ImpossibleError
     state.boot = fact.boot
 
 
@@ -120,7 +122,7 @@ def _enqueued(state: Replay, fact: Enqueued) -> None:
     number = fact.event.number
     # Numbers are never reused; but they may enter the log in another order than they were given.
     if number in state.waiting or number in state.leases or number in state.dead:
-        raise _Impossible
+        raise _ImpossibleError
     state.waiting[number] = Entry(fact.event, fact.due)
     if number >= state.next_number:
         state.next_number = number + 1

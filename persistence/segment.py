@@ -1,6 +1,7 @@
-"""A segment's header, and the frames that hold its batches. The layout is in the package's docstring.
+"""A segment's header, and the frames that hold its batches.
 
-Pure functions on bytes; `persistence.scan` looks for frames in what a crash has left.
+The layout is in the package's docstring. Pure functions on bytes; `persistence.scan` looks for
+frames in what a crash has left.
 """
 
 import zlib

@@ -8,7 +8,7 @@ import sys
 from typing import TextIO
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 __all__ = ["set_up_logs"]
 
@@ -65,11 +65,18 @@ def _renderers(*, console: bool, colors: bool) -> list[Processor]:
     if console:
         return [
             structlog.dev.ConsoleRenderer(
-                colors=colors, exception_formatter=structlog.dev.plain_traceback
+                colors=colors, sort_keys=False, exception_formatter=structlog.dev.plain_traceback
             )
         ]
     return [
         structlog.processors.format_exc_info,
         structlog.processors.EventRenamer("message"),
+        _important_first,
         structlog.processors.JSONRenderer(),
     ]
+
+
+def _important_first(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Put what every line has before what only this one has."""
+    first = {name: event.pop(name) for name in ("timestamp", "level", "message") if name in event}
+    return {**first, **event}

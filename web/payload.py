@@ -3,7 +3,6 @@
 import json
 import re
 from array import array
-from collections.abc import Iterator
 from itertools import accumulate
 from typing import Annotated
 
@@ -26,7 +25,10 @@ LONE_SURROGATE = re.compile(
 )
 NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+ARRAY_START = re.compile(r"[ \t\r\n]*\[[ \t\r\n]*")
+COMMA = re.compile(r"[ \t\r\n]*,[ \t\r\n]*")
 
+_lenient = json.JSONDecoder()
 _object = msgspec.json.Decoder(dict[str, object])
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -139,13 +141,13 @@ def _elements(body: bytes) -> list[bytes]:
     try:
         return [bytes(raw) for raw in _array.decode(body)]
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        index = _first_bad_index(body)
-        if index is None:
-            fault = _fault_text(error, body)
-            raise ProblemError.of(
-                Code.INVALID_PAYLOAD, f"The body is not a JSON array of events: {fault}."
-            ) from None
-        raise _bad_element(index, _fault_text(error, body)) from None
+        fault = _fault_text(error, body)
+        index, own_fault = _first_bad_element(body)
+        if index is not None:
+            raise _bad_element(index, own_fault or fault) from None
+        raise ProblemError.of(
+            Code.INVALID_PAYLOAD, f"The body is not a JSON array of events: {fault}."
+        ) from None
 
 
 def _bad_element(index: int, fault: str) -> ProblemError:
@@ -154,33 +156,25 @@ def _bad_element(index: int, fault: str) -> ProblemError:
     )
 
 
-def _first_bad_index(body: bytes) -> int | None:
-    """Return the index of the element at which a broken array breaks; None if it is no array."""
-    text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
-    if not text.startswith("["):
-        return None
-    return sum(1 for _ in _readable_elements(text))
+def _first_bad_element(body: bytes) -> tuple[int | None, str | None]:
+    """Return where a broken array breaks, and what is wrong with that element if it has an end.
 
-
-def _readable_elements(text: str) -> Iterator[None]:
-    decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-    skip = re.compile(r"[ \t\r\n]*")
-    position = 1
+    Slow, and only for bodies that are refused. No index: it is no array.
+    """
+    # Bytes that are not UTF-8 survive the way to text and back.
+    text = body.decode("utf-8", "surrogateescape")
+    match = ARRAY_START.match(text)
+    if match is None:
+        return None, None
+    index = 0
     while True:
-        match = skip.match(text, position)
-        start = match.end() if match else position
+        start = match.end()
         try:
-            _, end = decoder.raw_decode(text, start)
+            _, end = _lenient.raw_decode(text, start)
         except (ValueError, RecursionError):
-            return
-        match = re.compile(r"[ \t\r\n]*(,|\]\s*\Z)").match(text, end)
-        if match is None:
-            return
-        yield
-        if match[1] != ",":
-            return
-        position = match.end()
-
-
-def _refuse_constant(name: str) -> object:
-    raise ValueError(name)
+            return index, None
+        fault = object_fault(text[start:end].encode("utf-8", "surrogateescape"))
+        match = COMMA.match(text, end)
+        if fault is not None or match is None:
+            return index, fault
+        index += 1

@@ -1,0 +1,115 @@
+"""A whole broker behind real sockets: engine on a disk in memory, guard, Quart, connections."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeAlias
+
+import attrs
+import httpx
+import pytest
+import trio
+
+from actors.blocking import inline
+from actors.embedded import EmbeddedBroker
+from actors.engine import open_broker
+from persistence.memory_disk import MemoryDisk
+from web.app import open_doors
+from web.call import Desk
+from web.server import Server, open_server
+from web.settings import Settings
+from web.sockets import bind_sockets
+
+NOW_MS = 1_700_000_000_000
+
+
+@attrs.define(eq=False)
+class House:
+    """What a test can reach: the client in front, the engine behind."""
+
+    broker: EmbeddedBroker
+    client: httpx.AsyncClient
+    server: Server
+    port: int
+
+    async def publish(self, *bodies: str, topic: str | None = None) -> list[str]:
+        """Publish events and return their ids."""
+        params = {} if topic is None else {"topic": topic}
+        ids = []
+        for body in bodies:
+            answer = await self.client.post("/api/events", content=body, params=params)
+            assert answer.status_code == 202, answer.text
+            ids.append(answer.json()["id"])
+        return ids
+
+    async def take(self, count: int = 1, **params: Any) -> list[dict[str, Any]]:
+        """Take events without waiting."""
+        answer = await self.client.get(
+            "/api/events/consume", params={"maxEvents": count, "timeoutMs": 0, **params}
+        )
+        assert answer.status_code == 200, answer.text
+        events: list[dict[str, Any]] = answer.json()["events"]
+        return events
+
+    async def acknowledge(self, *receipts: str) -> dict[str, Any]:
+        """Acknowledge, and return what the broker said."""
+        answer = await self.client.post(
+            "/api/events/acknowledge", json={"receiptIds": list(receipts)}
+        )
+        assert answer.status_code == 200, answer.text
+        result: dict[str, Any] = answer.json()
+        return result
+
+    async def connect(self, data: bytes = b"") -> trio.SocketStream:
+        """Open a raw connection and send something."""
+        stream = await trio.open_tcp_stream("127.0.0.1", self.port)
+        await stream.send_all(data)
+        return stream
+
+    async def talk(self, data: bytes) -> bytes:
+        """Send bytes on a connection of their own; return all that comes until it is closed."""
+        async with await self.connect(data) as stream:
+            received = b""
+            with trio.fail_after(10):
+                async for chunk in stream:
+                    received += chunk
+            return received
+
+
+OpenHouse: TypeAlias = Callable[..., AbstractAsyncContextManager[House]]
+
+
+@asynccontextmanager
+async def _open_house(*, grace_s: float = 3.0, **settings: Any) -> AsyncIterator[House]:
+    chosen = Settings(port=0, **settings)
+    async with open_broker(chosen.broker_settings(), disk=MemoryDisk(), blocking=inline) as broker:
+        desk = Desk(broker, chosen, lambda: NOW_MS)
+        sockets = bind_sockets(chosen.host, 0)
+        port = sockets[0].getsockname()[1]
+        async with (
+            open_server(open_doors(desk), desk, sockets, grace_s=grace_s) as server,
+            httpx.AsyncClient(base_url=server.urls[0], timeout=10, trust_env=False) as client,
+        ):
+            yield House(broker, client, server, port)
+
+
+@pytest.fixture
+def open_house() -> OpenHouse:
+    return _open_house
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    async with _open_house() as house:
+        yield house
+
+
+@pytest.fixture
+def wait_until() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
+    """Return a function that waits for something that real sockets bring about."""
+
+    async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
+        with trio.fail_after(10):
+            while not await condition():
+                await trio.sleep(0.001)
+
+    return wait

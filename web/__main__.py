@@ -1,0 +1,5 @@
+"""`python -m web` is `event-broker`."""
+
+from web.main import main
+
+main()

@@ -1,0 +1,140 @@
+"""Connections: Hypercorn's protocol engine on each, in a nursery of ours.
+
+Hypercorn's own accept loop ends the whole server when one connection fails in a way that it did
+not foresee (an HTTP/2 path that is not ASCII is enough), and waits without limit for a client
+that does not read. So each connection is contained here, and can be cut.
+"""
+
+import http
+import re
+import socket
+from contextlib import suppress
+
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.events import Event, RawData
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState
+
+from web.asgi import App, header_list
+from web.call import Desk
+from web.problems import Code, Problem, answer_problem
+
+__all__ = ["Connections"]
+
+log = structlog.get_logger(__name__)
+
+# What Hypercorn says, bare, to what is not HTTP.
+BARE_ERROR = re.compile(rb"HTTP/1\.1 ([45][0-9]{2}) \r\ncontent-length: 0\r\nconnection: close\r\n")
+
+
+class Connections:
+    """All the open connections.
+
+    Called with a stream it serves it to its end, and no failure of one stream leaves it.
+    """
+
+    def __init__(self, app: App, config: Config, desk: Desk, most: int) -> None:
+        self._app = ASGIWrapper(_framework(app))
+        self._config = config
+        self._desk = desk
+        self._most = most
+        self._context = WorkerContext(None)
+        self._streams: set[trio.SocketStream] = set()
+        self._all_gone = trio.Event()
+        self._all_gone.set()
+
+    def __len__(self) -> int:
+        """Return how many connections are open."""
+        return len(self._streams)
+
+    async def __call__(self, stream: trio.SocketStream) -> None:
+        """Serve one connection."""
+        if len(self._streams) >= self._most:
+            await self._turn_away(stream)
+            return
+        if not self._streams:
+            self._all_gone = trio.Event()
+        self._streams.add(stream)
+        try:
+            await Connection(self, stream).run()
+        except* Exception as group:  # noqa: BLE001 - contained: the other connections go on
+            log.warning("connection failed", reason=repr(_first(group)))
+        finally:
+            self._streams.discard(stream)
+            if not self._streams:
+                self._all_gone.set()
+            await trio.aclose_forcefully(stream)
+
+    async def finish(self) -> None:
+        """Close idle connections now and the others after their current response."""
+        await self._context.terminated.set()
+
+    async def wait_all_gone(self) -> None:
+        """Return when no connection is open."""
+        while self._streams:
+            await self._all_gone.wait()
+
+    def cut(self) -> None:
+        """Break every connection, even one whose client does not read."""
+        for stream in self._streams:
+            with suppress(OSError):
+                stream.socket.shutdown(socket.SHUT_RDWR)
+
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        problem = Problem(
+            503, Code.BUSY.value, "Too many connections are open.", ((b"retry-after", b"1"),)
+        )
+        async with stream:
+            with trio.move_on_after(1), suppress(trio.BrokenResourceError):
+                await stream.send_all(self.raw_problem(problem))
+
+    def raw_problem(self, problem: Problem) -> bytes:
+        """Return a whole HTTP/1.1 response that ends the connection."""
+        answer = answer_problem(problem, self._desk.now_ms())
+        phrase = http.HTTPStatus(answer.status).phrase
+        lines = [f"HTTP/1.1 {answer.status} {phrase}".encode()]
+        lines += [name + b": " + value for name, value in header_list(answer)]
+        return b"\r\n".join([*lines, b"connection: close", b"", answer.body])
+
+    def parts(self) -> tuple[ASGIWrapper, Config, WorkerContext]:
+        """Return what Hypercorn wants to know."""
+        return self._app, self._config, self._context
+
+
+class Connection(TCPServer):
+    """One connection; what Hypercorn answers by itself gets the form of our errors."""
+
+    def __init__(self, connections: Connections, stream: trio.SocketStream) -> None:
+        app, config, context = connections.parts()
+        # Hypercorn wants TLS here and tries without when it is not.
+        super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
+        self._connections = connections
+
+    async def protocol_send(self, event: Event) -> None:
+        """Send what the protocol wants to be sent."""
+        if isinstance(event, RawData) and len(event.data) < 256:
+            match = BARE_ERROR.match(event.data)
+            if match is not None:
+                event = RawData(self._connections.raw_problem(_not_http(int(match[1]))))
+        await super().protocol_send(event)
+
+
+def _not_http(status: int) -> Problem:
+    if status == http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+        return Problem(status, Code.HEADERS_TOO_LARGE.value, "The headers are too large.")
+    detail = "This is not a valid HTTP request, or it uses what this server does not know."
+    return Problem(status, Code.INVALID_REQUEST.value, detail)
+
+
+def _framework(app: App) -> ASGIFramework:
+    return app  # type: ignore[return-value]  # the same protocol in other words
+
+
+def _first(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
