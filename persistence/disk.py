@@ -4,6 +4,7 @@ Nothing is on disk until it is synced: bytes by `File.sync`, and names (created,
 by `Disk.sync_directory`. Every operation may raise `OSError`. One thread at a time.
 """
 
+from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -105,7 +106,7 @@ class Disk(Protocol):
         ...
 
 
-def create_whole(disk: Disk, name: str, data: Bytes) -> None:
+def create_whole(disk: Disk, name: str, pieces: Iterable[Bytes]) -> None:
     """Create or replace a file so that after a crash it is whole, or as it was.
 
     The order is what counts: the bytes are synced before they get the name, and the name is synced
@@ -114,14 +115,17 @@ def create_whole(disk: Disk, name: str, data: Bytes) -> None:
     Args:
         disk: a locked disk.
         name: the file's name; `temporary(name)` is used on the way.
-        data: the whole content.
+        pieces: the whole content, in order.
     """
     on_the_way = temporary(name)
     if on_the_way in disk.names():
         disk.remove(on_the_way)
     file = disk.create(on_the_way)
     try:
-        file.write(0, data)
+        at = 0
+        for piece in pieces:
+            file.write(at, piece)
+            at += len(piece)
         file.sync()
     finally:
         file.close()

@@ -1,5 +1,4 @@
 """What can go wrong with the data directory. Every message is a sentence for the operator."""
-# ruff: noqa: N818 - the names are short sentences, and the base class says that they are errors
 
 import os
 

@@ -5,7 +5,7 @@ import errno
 import attrs
 
 
-class PowerCut(OSError):  # noqa: N818 - a short sentence
+class PowerCut(OSError):
     """This handle belongs to a process that is no more."""
 
     def __init__(self) -> None:

@@ -19,7 +19,7 @@ from random import Random
 import attrs
 
 from persistence.disk import LOCK_NAME, Bytes
-from persistence.errors import DataDirectoryLocked
+from persistence.errors import DataDirectoryLocked, DataDirectoryUnusable, reason
 from persistence.faults import Faults, PowerCut
 from persistence.memory_file import Content
 
@@ -104,8 +104,12 @@ class MemoryDisk:
 
         Raises:
             DataDirectoryLocked: somebody has it, perhaps this very process.
+            DataDirectoryUnusable: this process is gone.
         """
-        self._operate()
+        try:
+            self._operate()
+        except PowerCut as error:
+            raise DataDirectoryUnusable(self.path, reason(error)) from error
         if self._machine.holder is not None:
             raise DataDirectoryLocked(self.path, None)
         self._machine.holder = self

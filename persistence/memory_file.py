@@ -7,6 +7,12 @@ import attrs
 SECTOR = 512
 """Bytes that a disk writes as one; even these can tear."""
 
+_DROPPED = 0
+_KEPT = SECTOR
+_TORN = None
+_FATES = (_DROPPED, _KEPT, _TORN)
+"""How many bytes of a new sector there are."""
+
 
 @attrs.define(eq=False)
 class Content:
@@ -72,10 +78,13 @@ class Content:
             # Length and bytes reach the platter apart: a length without its bytes reads as zeros.
             size = random.choice((size, grown, random.randint(size, grown)))
             image.extend(bytes(size - len(image)))
+        # Sector by sector a large write would never be there or gone as a whole, so that half of
+        # all power cuts treat a file's sectors alike.
+        fates = random.choice((_FATES, _FATES, (_DROPPED,), (_KEPT,)))
         for sector in sorted(self.dirty):
             start = sector * SECTOR
-            fate = random.randrange(3)  # dropped, kept, torn
-            kept = (0, SECTOR, random.randrange(SECTOR))[fate]
+            fate = random.choice(fates)
+            kept = random.randrange(SECTOR) if fate is None else fate
             new = self.cache[start : min(start + kept, size)]
             image[start : start + len(new)] = new
         return Content(cache=image, durable=bytearray(image), cut=len(image))

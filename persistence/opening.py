@@ -67,7 +67,7 @@ def open_segment(disk: Disk, *, now: int, random_bytes: Callable[[int], bytes]) 
         _refuse_if_lost(disk, names)
         with _writing(disk, ACTIVE_NAME):
             header = SegmentHeader(0, 0, now, random_bytes(KEY_SIZE))
-            create_whole(disk, ACTIVE_NAME, header.encode())
+            create_whole(disk, ACTIVE_NAME, [header.encode()])
     with _reading(disk, ACTIVE_NAME):
         file = disk.open(ACTIVE_NAME)
     try:
@@ -132,7 +132,7 @@ def _make_trustworthy(
     disk.sync_directory()
     if MANIFEST_NAME not in names:
         manifest = Manifest(header.key, ((header.number, ACTIVE_NAME),))
-        create_whole(disk, MANIFEST_NAME, manifest.encode())
+        create_whole(disk, MANIFEST_NAME, [manifest.encode()])
     end = verdict.valid - header.base
     if verdict.end is End.TORN:
         copy = cut_torn_tail(disk, file, end)

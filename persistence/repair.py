@@ -3,6 +3,8 @@
 Both steps can be repeated from the beginning after a crash at any point.
 """
 
+from collections.abc import Iterator
+
 from persistence.disk import Disk, File, create_whole, temporary
 from persistence.segment import HEADER_SIZE
 
@@ -18,8 +20,8 @@ def cut_torn_tail(disk: Disk, file: File, offset: int) -> str:
         The copy's name.
     """
     name = _free_name(disk, f"{file.name}.torn-{offset}")
-    # At most one batch that was being written, or what lazy syncs left: it fits in memory.
-    create_whole(disk, name, file.read(offset, file.size() - offset))
+    # In pieces: where syncs are lazy a tail can be larger than memory.
+    create_whole(disk, name, _pieces(file, offset, file.size()))
     file.truncate(offset)
     return name
 
@@ -31,8 +33,10 @@ def rewrite(file: File, start: int, end: int) -> None:
     and another sync has nothing to write. Writing makes them dirty again.
     """
     # The header was synced before the file got its name, and is never touched again.
-    for at in range(max(start, HEADER_SIZE), end, _CHUNK):
-        file.write(at, file.read(at, min(_CHUNK, end - at)))
+    at = max(start, HEADER_SIZE)
+    for piece in _pieces(file, at, end):
+        file.write(at, piece)
+        at += len(piece)
 
 
 def is_torn_copy(name: str, segment_name: str) -> bool:
@@ -45,6 +49,11 @@ def is_temporary(name: str, segment_name: str, manifest_name: str) -> bool:
     if name in (temporary(segment_name), temporary(manifest_name)):
         return True
     return is_torn_copy(name, segment_name) and name.endswith(temporary(""))
+
+
+def _pieces(file: File, start: int, end: int) -> Iterator[bytes]:
+    for at in range(start, end, _CHUNK):
+        yield file.read(at, min(_CHUNK, end - at))
 
 
 def _free_name(disk: Disk, wanted: str) -> str:

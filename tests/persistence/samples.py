@@ -1,6 +1,7 @@
 """What the tests of this room share: events, a history with every kind of fact, plain views."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from random import Random
 from typing import Any, TypeAlias
 
 from persistence.entry import ConsumerKind, Event, Stamp
@@ -117,6 +118,10 @@ def disk_with(files: Mapping[str, bytes]) -> MemoryDisk:
         file.sync()
     disk.sync_directory()
     return disk
+
+
+def seeded(seed: int) -> Random:
+    return Random(seed)  # noqa: S311 - it must be replayable, not secret
 
 
 def files_of(disk: MemoryDisk) -> dict[str, bytes]:

@@ -139,8 +139,8 @@ def test_a_closed_file_refuses(disk: Disk) -> None:
 
 def test_a_file_made_whole_leaves_no_temporary(disk: Disk) -> None:
     disk.create("a.new").close()  # from a process that ended on the way
-    create_whole(disk, "a", b"one")
-    create_whole(disk, "a", b"two")
+    create_whole(disk, "a", [b"o", b"ne"])
+    create_whole(disk, "a", [b"two"])
     assert disk.names() == ["a"]
     assert content(disk, "a") == b"two"
 

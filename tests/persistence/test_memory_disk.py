@@ -2,20 +2,20 @@
 
 import errno
 from collections.abc import Callable
-from random import Random
 
 import pytest
 
+from persistence.errors import DataDirectoryUnusable
 from persistence.faults import PowerCut
 from persistence.memory_disk import MemoryDisk
 from persistence.memory_file import SECTOR
-from tests.persistence.samples import disk_with, files_of
+from tests.persistence.samples import disk_with, files_of, seeded
 
 SEEDS = range(200)
 
 
 def outcomes(disk: MemoryDisk) -> list[dict[str, bytes]]:
-    return [files_of(disk.crash(Random(seed))) for seed in SEEDS]
+    return [files_of(disk.crash(seeded(seed))) for seed in SEEDS]
 
 
 def test_what_was_synced_survives_a_power_cut() -> None:
@@ -156,7 +156,7 @@ def test_a_handle_from_before_refuses_for_ever(end: str) -> None:
     if end == "kill":
         after = disk.kill()
     elif end == "crash":
-        after = disk.crash(Random(0))
+        after = disk.crash(seeded(0))
     else:
         disk.faults.cut_power()
         after = disk
@@ -167,7 +167,6 @@ def test_a_handle_from_before_refuses_for_ever(end: str) -> None:
         lambda: file.write(0, b"x"),
         lambda: file.truncate(0),
         disk.names,
-        disk.lock,
         disk.sync_directory,
         lambda: disk.create("b"),
         lambda: disk.open("a"),
@@ -177,6 +176,8 @@ def test_a_handle_from_before_refuses_for_ever(end: str) -> None:
     for operation in operations:
         with pytest.raises(PowerCut):
             operation()
+    with pytest.raises(DataDirectoryUnusable):
+        disk.lock()
     file.close()
     disk.close()
     if after is not disk:
