@@ -22,5 +22,5 @@ class Backoff:
         try:
             delay = self.base_ms * self.multiplier ** (retry - 1)
         except OverflowError:
-            return self.max_ms
+            return self.max_ms if self.base_ms else 0
         return int(min(self.max_ms, delay))

@@ -6,12 +6,18 @@ class Credits:
 
     Because every message between actors belongs to somebody who holds a credit, mailboxes sized
     by these bounds can never be full, and no actor ever waits for another one's mailbox.
+
+    Attributes:
+        limit: how many there are.
+        wanted: somebody found none and wants to be told when one comes back; who gives it back
+            looks here.
     """
 
-    __slots__ = ("_free", "limit")
+    __slots__ = ("_free", "limit", "wanted")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
+        self.wanted = False
         self._free = limit
 
     @property

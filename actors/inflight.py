@@ -93,6 +93,7 @@ class _InflightActor:
         self._receipts = receipts
         self._settlements = Settlements()
         self._commit = _Commit()
+        self._elsewhere: list[Settlement] = []
         self._in_log: deque[_Commit] = deque()
         self._latency = Latency()
         self._announced: int | None = None
@@ -151,7 +152,6 @@ class _InflightActor:
     # The log keeps the order, so whatever happens next to the same event is behind it.
 
     def _acknowledge(self, request: AcknowledgeRequest, at: Moment) -> None:
-        elsewhere: list[Settlement] = []
         for receipt in dict.fromkeys(request.receipts):
             claim = self._receipts.read(receipt)
             if claim is None:
@@ -160,18 +160,15 @@ class _InflightActor:
             settlement = self._settlements.join(claim, request, receipt)
             if settlement is None:
                 continue
-            lease = self._custody.leases.find(*claim)
+            lease = self._custody.leases.find_settled_by(*claim)
             if lease is None:
-                elsewhere.append(settlement)
+                self._elsewhere.append(settlement)
                 continue
             self._custody.leases.remove(lease)
             self._credit.give_back()
             if lease.since:
                 self._latency.add(lease.since, at.now)
             self._settle(lease.entry, settlement)
-        # A lease that ran out or was released: its event waits, and the receipt may be good.
-        if elsewhere and not self._queue.withdraw(elsewhere):
-            self._withdrawn(elsewhere, [None] * len(elsewhere))
 
     def _withdrawn(
         self, settlements: Sequence[Settlement], entries: Sequence[Entry | None]
@@ -226,6 +223,21 @@ class _InflightActor:
 
     def _carry_out(self) -> None:
         """Send one wake-up's facts to the log together and its events to their next place."""
+        self._send_moves()
+        if self._elsewhere:
+            # After the moves: a lease that ran out or was released in this very wake-up, too,
+            # leaves its event with the queue and its receipt good.
+            elsewhere, self._elsewhere = self._elsewhere, []
+            if not self._queue.withdraw(elsewhere):
+                self._withdrawn(elsewhere, [None] * len(elsewhere))
+        if self._credit.wanted and self._credit.free:
+            self._queue.promote()  # polls that wait because all leases were out
+        deadline = self._custody.leases.next_deadline()
+        if deadline is not None and (self._announced is None or deadline < self._announced):
+            self._announced = deadline
+            self._reaper.wake_at(deadline)
+
+    def _send_moves(self) -> None:
         moves = self._custody.take_moves()
         if moves.facts or self._commit:
             commit, self._commit = self._commit, _Commit()
@@ -236,10 +248,6 @@ class _InflightActor:
             self._queue.give_back(moves.waiting)
         if moves.dead:
             self._dead_letters.bury(moves.dead)
-        deadline = self._custody.leases.next_deadline()
-        if deadline is not None and (self._announced is None or deadline < self._announced):
-            self._announced = deadline
-            self._reaper.wake_at(deadline)
 
     def _committed(self, message: Committed, at: Moment) -> None:
         commit = self._in_log.popleft()  # commits end in the order of their submission

@@ -34,6 +34,15 @@ class LeaseTable:
         lease = self._leases.get(number)
         return lease if lease is not None and lease.entry.stamp == stamp else None
 
+    def find_settled_by(self, number: int, stamp: Stamp) -> Lease | None:
+        """Return the lease of event `number` if the receipt of `stamp` may acknowledge it.
+
+        A receipt holds unless a later delivery of its event exists. One that is later than the
+        lease was written before a power cut that took its own lease, which is not synced, away.
+        """
+        lease = self._leases.get(number)
+        return lease if lease is not None and stamp >= lease.entry.stamp else None
+
     def remove(self, lease: Lease) -> None:
         """Remove a lease that is in the table."""
         del self._leases[lease.entry.event.number]

@@ -67,12 +67,14 @@ class ParkedPolls:
         poll.ticket = self._tickets
         self._lines.setdefault(poll.topic, OrderedDict())[poll.ticket] = poll
 
-    def first(self, topic: str) -> Poll | None:
-        """Return the poll that came first of those that would take an event of `topic`."""
-        own, anyone = self._head(topic), self._head(None)
-        if own is None or (anyone is not None and anyone.ticket < own.ticket):
-            return anyone
-        return own
+    def first(self, topic: str | None) -> Poll | None:
+        """Return the poll that came first of those for this topic, or of those for any (None)."""
+        while (line := self._lines.get(topic)) is not None:
+            poll = next(iter(line.values()))
+            if poll.state is PollState.WAITING:
+                return poll
+            self.leave(poll)
+        return None
 
     def leave(self, poll: Poll) -> None:
         """Take a poll out, if it is here."""
@@ -81,12 +83,3 @@ class ParkedPolls:
             line.pop(poll.ticket, None)
             if not line:
                 del self._lines[poll.topic]
-
-    def _head(self, topic: str | None) -> Poll | None:
-        """Return the first poll of a line, dropping those before it that gave up."""
-        while (line := self._lines.get(topic)) is not None:
-            poll = next(iter(line.values()))
-            if poll.state is PollState.WAITING:
-                return poll
-            self.leave(poll)
-        return None

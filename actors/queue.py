@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from heapq import heapify, heappop, heapreplace
 from typing import assert_never
 
 import attrs
@@ -82,7 +83,6 @@ class _QueueActor:
         self._announced: int | None = None
         self._last_event_at: int | None = None
         self._intake_open = True
-        self._starved = False
         self._stopping = False
 
     def restore(self, entries: Iterable[Entry]) -> None:
@@ -211,7 +211,8 @@ class _QueueActor:
         if not self._intake_open:
             poll.reply.set(stopped())
             return
-        self._serve_starved()
+        if self._leases.wanted:
+            self._serve(())
         if self._backlog.has_ready(poll.topic) and self._grant(poll):
             return
         if poll.parks:
@@ -225,25 +226,36 @@ class _QueueActor:
             poll.reply.set(())  # nobody reads it; the request's credit comes back
 
     def _serve(self, topics: Iterable[str]) -> None:
-        """Hand events of these topics to the polls that wait for them, first come first served."""
-        for topic in topics:
-            while self._backlog.has_ready(topic):
-                poll = self._polls.first(topic)
-                if poll is None or not self._grant(poll):
-                    break
-                self._polls.leave(poll)
+        """Hand events of these topics to the polls that wait for them, first come first served.
 
-    def _serve_starved(self) -> None:
-        """Serve those first who had to wait because all leases were out."""
-        if self._starved and self._leases.free:
-            self._starved = False
-            self._serve([topic for topic, ready, _ in self._backlog.topics() if ready])
+        Who had to wait because all leases were out waits for any topic that has events.
+        """
+        if self._leases.wanted:
+            if not self._leases.free:
+                return
+            self._leases.wanted = False
+            topics = [topic for topic, ready, _ in self._backlog.topics() if ready]
+        firsts = [(topic, self._polls.first(topic)) for topic in (None, *topics)]
+        lines = [(poll.ticket, topic) for topic, poll in firsts if poll is not None]
+        heapify(lines)
+        while lines:
+            topic = lines[0][1]
+            poll = self._polls.first(topic)
+            if poll is None or not self._backlog.has_ready(topic):
+                heappop(lines)
+                continue
+            if not self._grant(poll):
+                return
+            self._polls.leave(poll)
+            following = self._polls.first(topic)
+            if following is not None:
+                heapreplace(lines, (following.ticket, topic))
 
     def _grant(self, poll: Poll) -> bool:
         """Send the next events to the inflight tracker; return False while leases are used up."""
         count = min(poll.max_events, self._leases.free)
         if count == 0:
-            self._starved = True
+            self._leases.wanted = True
             return False
         entries = self._backlog.take(poll.topic, count, self._limits.delivery_bytes)
         self._leases.take(len(entries))
@@ -276,7 +288,6 @@ class _QueueActor:
 
     def _promote(self) -> None:
         self._announced = None
-        self._serve_starved()
         self._serve(dict.fromkeys(self._backlog.promote(self._clock.now())))
 
     def _announce(self) -> None:

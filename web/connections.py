@@ -14,12 +14,12 @@ import structlog
 import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.events import Event, RawData
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState
 
-from web.asgi import App, header_list
+from web.asgi import WIRE, App, Wire, header_list
 from web.call import Desk
 from web.problems import Code, Problem, answer_problem
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 # What Hypercorn says, bare, to what is not HTTP.
 BARE_ERROR = re.compile(rb"HTTP/1\.1 ([45][0-9]{2}) \r\ncontent-length: 0\r\nconnection: close\r\n")
+BARE_ERROR_BYTES_MAX = 256
 
 
 class Connections:
@@ -110,17 +111,28 @@ class Connection(TCPServer):
 
     def __init__(self, connections: Connections, stream: trio.SocketStream) -> None:
         app, config, context = connections.parts()
+        self._wire = Wire()
+        state = ConnectionState({WIRE: self._wire})
         # Hypercorn wants TLS here and tries without when it is not.
-        super().__init__(app, config, context, ConnectionState({}), stream)  # type: ignore[arg-type]
+        super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]
         self._connections = connections
 
     async def protocol_send(self, event: Event) -> None:
         """Send what the protocol wants to be sent."""
-        if isinstance(event, RawData) and len(event.data) < 256:
-            match = BARE_ERROR.match(event.data)
-            if match is not None:
-                event = RawData(self._connections.raw_problem(_not_http(int(match[1]))))
-        await super().protocol_send(event)
+        if not isinstance(event, RawData):
+            await super().protocol_send(event)
+            return
+        data = event.data
+        if len(data) < BARE_ERROR_BYTES_MAX and (match := BARE_ERROR.match(data)):
+            data = self._connections.raw_problem(_not_http(int(match[1])))
+        async with self.send_lock:
+            try:
+                # A response that is half written would leave the connection useless.
+                with trio.CancelScope(shield=True):
+                    await self.stream.send_all(data)
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                self._wire.broken = True
+                await self.protocol.handle(Closed())
 
 
 def _not_http(status: int) -> Problem:

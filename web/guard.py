@@ -6,10 +6,10 @@ size. Everything else is refused here, so that nothing behind has to think of it
 
 import math
 
-import structlog
 import trio
 
-from web.asgi import CALL, App, Message, Receive, Scope, Send, body_message, start_message
+from web.asgi import CALL, App, Message, Receive, Scope, Send, body_message, is_last, start_message
+from web.body import BodyReader, ClientLeftError, Held
 from web.call import Answer, Call, Desk
 from web.dispatch import answer_crash
 from web.problems import Code, Problem, ProblemError, answer_problem
@@ -17,17 +17,11 @@ from web.target import read_path, read_query
 
 __all__ = ["Guard"]
 
-log = structlog.get_logger()
-
 HEADER_BYTES_MAX = 16 * 1024
 BODY_S_MAX = 60.0
 LINGER_S_MAX = 2.0
 # Bodies of all requests together, or a few thousand slow clients could fill the memory.
 HELD_BYTES_MIN = 256 * 1024 * 1024
-
-
-class ClientLeftError(Exception):
-    """The client went away before its request was whole."""
 
 
 class Guard:
@@ -37,8 +31,7 @@ class Guard:
         self._app = app
         self._desk = desk
         self._body_max = desk.settings.max_payload_bytes
-        self._held = 0
-        self._held_max = max(HELD_BYTES_MIN, 4 * self._body_max)
+        self._held = Held(max(HELD_BYTES_MIN, 4 * self._body_max))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -51,34 +44,41 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reader = BodyReader(receive)
+        reader = BodyReader(receive, self._held)
         try:
-            scope[CALL] = await self._read_call(scope, reader)
-        except ClientLeftError:
-            return
-        except ProblemError as error:
-            await self._refuse(error.problem, scope, reader, send)
-            return
-        held = len(scope[CALL].body)
-        self._held += held
+            try:
+                call = await self._read_call(scope, reader)
+            except ClientLeftError:
+                return
+            except ProblemError as error:
+                await self._refuse(error.problem, scope, reader, send)
+                return
+            await self._pass_on(call, scope, reader, send)
+        finally:
+            reader.let_go()
+
+    async def _pass_on(self, call: Call, scope: Scope, reader: BodyReader, send: Send) -> None:
+        """Let the application answer; answer in its place when it fails before it began."""
+        scope[CALL] = call
         started = False
 
         async def watch(message: Message) -> None:
             nonlocal started
             started = True
-            await send(message)
+            # With the last message the server reports a disconnect, by which Quart cancels this
+            # very task: then the connection would neither be closed nor time out when idle.
+            with trio.CancelScope(shield=is_last(message)):
+                await send(message)
 
         try:
-            await self._app(scope, reader.replay(scope[CALL].body), watch)
+            await self._app(scope, reader.replay(call.body), watch)
         except Exception as error:
-            answer = answer_crash(self._desk, error, scope["method"], scope["path"])
+            answer = answer_crash(self._desk, error, call.method, call.path)
             if started:  # nothing to be said any more
                 raise
             await _send_all(answer, send)
-        finally:
-            self._held -= held
 
-    async def _read_call(self, scope: Scope, reader: "BodyReader") -> Call:
+    async def _read_call(self, scope: Scope, reader: BodyReader) -> Call:
         """Return the request as a call. Raises `ProblemError` and `ClientLeftError`."""
         raw_path = scope.get("raw_path") or scope["path"].encode()
         headers = _read_headers(scope, raw_path)
@@ -89,7 +89,7 @@ class Guard:
         query = read_query(scope["query_string"]) if scope["query_string"] else {}
         scope["path"] = path
         with trio.move_on_after(BODY_S_MAX) as patience:
-            body = await reader.read(self._body_max, self._held_max - self._held)
+            body = await reader.read(self._body_max)
         if patience.cancelled_caught:
             raise ProblemError.of(
                 Code.REQUEST_TIMEOUT, f"The body did not arrive within {BODY_S_MAX:g} seconds."
@@ -113,9 +113,7 @@ class Guard:
             f"The body is larger than {self._body_max} bytes (MAX_PAYLOAD_BYTES).",
         )
 
-    async def _refuse(
-        self, problem: Problem, scope: Scope, reader: "BodyReader", send: Send
-    ) -> None:
+    async def _refuse(self, problem: Problem, scope: Scope, reader: BodyReader, send: Send) -> None:
         """Answer with the problem, and swallow what the client still sends.
 
         A connection that is closed while data arrives is reset, and the answer with it. And a
@@ -134,75 +132,6 @@ class Guard:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reader.skip_to_disconnect)
             await send(body_message(b"", more=False))
-
-
-class BodyReader:
-    """Reads a request's body from ASGI messages.
-
-    Attributes:
-        size: bytes seen so far.
-        whole: whether the end was seen.
-    """
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self.size = 0
-        self.whole = False
-
-    async def read(self, body_max: int, room: int) -> bytes | None:
-        """Return the body, or None when it is larger than either limit, in bytes.
-
-        Raises:
-            ClientLeftError: the client disconnected.
-        """
-        limit = min(body_max, room)
-        chunks: list[bytes] = []
-        while not self.whole:
-            chunk = await self._next()
-            if self.size > limit:
-                return None
-            if chunk:
-                chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    async def _next(self) -> bytes:
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeftError
-        chunk: bytes = message.get("body", b"")
-        self.size += len(chunk)
-        self.whole = not message.get("more_body", False)
-        return chunk
-
-    async def skip(self) -> None:
-        """Throw away the rest of the body; returns at its end or when the client leaves."""
-        try:
-            await self.read(0, 0) if self.whole else await self._skip_rest()
-        except ClientLeftError:
-            return
-
-    async def _skip_rest(self) -> None:
-        while not self.whole:
-            await self._next()
-
-    async def skip_to_disconnect(self) -> None:
-        """Throw away everything until the server says that the connection is done with."""
-        message: Message = {"type": ""}
-        while message["type"] != "http.disconnect":
-            message = await self._receive()
-
-    def replay(self, body: bytes) -> Receive:
-        """Return a `receive` that gives the body at once and then whatever comes."""
-        waiting = True
-
-        async def receive() -> Message:
-            nonlocal waiting
-            if waiting:
-                waiting = False
-                return {"type": "http.request", "body": body, "more_body": False}
-            return await self._receive()
-
-        return receive
 
 
 def _read_headers(scope: Scope, raw_path: bytes) -> dict[bytes, bytes]:

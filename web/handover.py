@@ -4,10 +4,19 @@ An event is leased before its reply is sent. If the client is gone by then, nobo
 event, and it should not wait for its lease to run out.
 """
 
-import trio
-
 from actors.broker import Broker
-from web.asgi import RECEIPTS, App, Message, Receive, Scope, Send, body_message
+from web.asgi import (
+    RECEIPTS,
+    WIRE,
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    Wire,
+    body_message,
+    is_last,
+)
 
 __all__ = ["Handover"]
 
@@ -45,7 +54,11 @@ class Passage:
         self._scope = scope
         self._receive = receive
         self._send = send
+        self._wire: Wire = scope.get("state", {}).get(WIRE) or Wire()
+        # HTTP/2 writes when its windows allow; that all is written is known at the end.
+        self._writes_at_once = scope.get("http_version", "").startswith("1")
         self._client_left = False
+        self._bytes_left = 0
         self.arrived = False
 
     async def receive(self) -> Message:
@@ -56,16 +69,27 @@ class Passage:
         return message
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, and note whether the last byte got out."""
-        is_last = message["type"] == "http.response.body" and not message.get("more_body", False)
-        if not is_last or not self._scope.get(RECEIPTS):
+        """Pass a message on, and note when the last byte got out.
+
+        The end of a response makes the server report a disconnect too, and a client that has all
+        it wants may leave before that. So what counts is how things stand right after the write.
+        """
+        if not self._scope.get(RECEIPTS):
             await self._send(message)
             return
-        # The end of a response makes the server report a disconnect too, so look before it. A
-        # failed write has put its report in the queue by the time the write returns: one more
-        # turn of the scheduler, and whoever waits in `receive` has it.
-        if message.get("body"):
-            await self._send(body_message(message["body"], more=True))
-        await trio.lowlevel.cancel_shielded_checkpoint()
-        self.arrived = not self._client_left
-        await self._send(body_message(b"", more=False))
+        if message["type"] == "http.response.start":
+            self._bytes_left = int(dict(message["headers"])[b"content-length"])
+        ends = is_last(message)
+        if ends and message.get("body"):
+            await self._pass_on(body_message(message["body"], more=True))
+            message = body_message(b"", more=False)
+        left_before = self._client_left
+        await self._pass_on(message)
+        if ends and not self._writes_at_once:
+            self.arrived = not left_before and not self._wire.broken
+
+    async def _pass_on(self, message: Message) -> None:
+        await self._send(message)
+        self._bytes_left -= len(message.get("body", b""))
+        if self._writes_at_once and self._bytes_left == 0 and message.get("body"):
+            self.arrived = not self._client_left and not self._wire.broken

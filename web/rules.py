@@ -159,11 +159,13 @@ class Host:
 class Directory:
     """A path; the directory is created when it is missing."""
 
-    allowed = "the path of a directory"
+    allowed = "the path of a directory, in UTF-8"
 
     def read(self, value: object) -> Path:
         """See `Rule`."""
         if not isinstance(value, str) or not value.strip() or "\0" in value:
+            raise ValueError(self.allowed)
+        if any("\ud800" <= char <= "\udfff" for char in value):  # bytes that were not UTF-8
             raise ValueError(self.allowed)
         path = Path(value)
         try:

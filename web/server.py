@@ -18,6 +18,7 @@ from web.sockets import BACKLOG, connections_max, socket_url
 __all__ = ["Server", "open_server"]
 
 GRACE_S = 3.0
+IDLE_S = 5.0
 # Larger than what the guard allows, so that it is the guard who refuses, and in words.
 INCOMPLETE_BYTES_MAX = 64 * 1024
 REQUESTS_PER_CONNECTION_MAX = 2**62
@@ -38,7 +39,12 @@ class Server:
 
 @asynccontextmanager
 async def open_server(
-    app: App, desk: Desk, sockets: list[socket.socket], *, grace_s: float = GRACE_S
+    app: App,
+    desk: Desk,
+    sockets: list[socket.socket],
+    *,
+    grace_s: float = GRACE_S,
+    idle_s: float = IDLE_S,
 ) -> AsyncIterator[Server]:
     """Serve the application until the block ends.
 
@@ -50,8 +56,9 @@ async def open_server(
         desk: for the form of errors that the protocol itself answers.
         sockets: bound; owned by the server from now on.
         grace_s: seconds.
+        idle_s: seconds after which a connection without a request is closed.
     """
-    connections = Connections(app, _config(), desk, connections_max())
+    connections = Connections(app, _config(idle_s), desk, connections_max())
     urls = tuple(socket_url(sock) for sock in sockets)
     try:
         for sock in sockets:
@@ -84,8 +91,9 @@ async def _end(serving: trio.Nursery, connections: Connections, grace_s: float) 
         connections.cut()
 
 
-def _config() -> Config:
+def _config(idle_s: float) -> Config:
     config = Config()
+    config.keep_alive_timeout = idle_s
     config.accesslog = None
     config.errorlog = logging.getLogger("hypercorn.error")
     config.include_server_header = False

@@ -20,5 +20,5 @@ def settings_toml(settings: Settings) -> str:
 
 
 def _literal(value: str | float) -> str:
-    """Return a TOML literal; a JSON string is one, with its escapes."""
-    return json.dumps(value)
+    """Return a TOML literal; a JSON string is one, but for a control character that JSON allows."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -115,6 +115,7 @@ async def _demonstrate(console: Console, directory: Path, options: Options) -> b
         with progress_bars(console) as progress:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(follow, progress, play)
+                nursery.start_soon(broker.must_live)
                 finished = await play.run()
                 letters, numbers = await _look_back(play)
                 nursery.cancel_scope.cancel()

@@ -7,7 +7,7 @@ failures whoever consumes the event and whenever.
 import enum
 import hashlib
 
-__all__ = ["Fate", "decide"]
+__all__ = ["Fate", "decide", "seconds_to_the_blow"]
 
 
 class Fate(enum.Enum):
@@ -40,6 +40,15 @@ def decide(seed: int, number: int, retries: int) -> Fate:
     if luck < FORGOTTEN + FAILED:
         return Fate.FAIL
     return Fate.ACKNOWLEDGE
+
+
+def seconds_to_the_blow(seed: int) -> float:
+    """Return how long after the half-way mark the broker is killed.
+
+    That mark is an answer, and answers come right after a sync. The blow should fall anywhere:
+    while a batch is being gathered, written, synced, or answered.
+    """
+    return 0.02 * _chance(f"{seed}:blow")
 
 
 def _chance(of: str) -> float:

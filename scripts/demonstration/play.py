@@ -7,7 +7,7 @@ import msgspec
 import trio
 
 from scripts.demonstration.client import Client, Event, NoAnswer, Numbers
-from scripts.demonstration.fate import Fate, decide
+from scripts.demonstration.fate import Fate, decide, seconds_to_the_blow
 from scripts.demonstration.ledger import Ledger
 from scripts.demonstration.payloads import Webhook, numbered
 from scripts.demonstration.process import BrokerProcess
@@ -157,6 +157,7 @@ class Play:
     async def _crash(self) -> None:
         """Kill the broker half way and start it again on the same data."""
         await self._half_way.wait()
+        await trio.sleep(seconds_to_the_blow(self.seed))
         self.times.killed = trio.current_time()
         await self.broker.kill()
         await self.broker.start()

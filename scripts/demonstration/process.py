@@ -18,6 +18,7 @@ __all__ = ["BrokerProcess", "free_port"]
 START_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 40
 POLL_SECONDS = 0.02
+WATCH_SECONDS = 0.2
 
 
 def free_port() -> int:
@@ -42,6 +43,7 @@ class BrokerProcess:
     port: int
     settings: Mapping[str, str]
     _process: trio.Process | None = None
+    _may_end: bool = False
 
     @property
     def log_file(self) -> Path:
@@ -73,6 +75,7 @@ class BrokerProcess:
                 stderr=log,
                 env=environment,
             )
+        self._may_end = False
         with trio.move_on_after(START_SECONDS_MAX):
             await self._wait_until_ready()
             return
@@ -80,15 +83,32 @@ class BrokerProcess:
             f"The broker was not ready after {START_SECONDS_MAX} seconds.\n{self._last_words()}"
         )
 
+    async def must_live(self) -> None:
+        """Watch until cancelled.
+
+        Raises:
+            click.ClickException: the process ended although nobody killed or stopped it.
+        """
+        while True:
+            process = self._started()
+            if process.poll() is not None and not self._may_end:
+                raise click.ClickException(
+                    f"The broker ended by itself, with exit code {process.returncode}.\n"
+                    f"{self._last_words()}"
+                )
+            await trio.sleep(WATCH_SECONDS)
+
     async def kill(self) -> None:
         """End the process at once with SIGKILL, as a power cut would end it."""
         process = self._started()
+        self._may_end = True
         process.kill()
         await process.wait()
 
     async def stop(self) -> int | None:
         """Ask the process to stop; return its exit code, or None if it had to be killed."""
         process = self._started()
+        self._may_end = True
         process.send_signal(signal.SIGTERM)
         with trio.move_on_after(STOP_SECONDS_MAX):
             return await process.wait()

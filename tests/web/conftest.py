@@ -1,6 +1,7 @@
 """A whole broker behind real sockets: engine on a disk in memory, guard, Quart, connections."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+import re
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeAlias
 
@@ -10,6 +11,7 @@ import pytest
 import trio
 
 from actors.blocking import inline
+from actors.broker import Status
 from actors.embedded import EmbeddedBroker
 from actors.engine import open_broker
 from persistence.memory_disk import MemoryDisk
@@ -65,28 +67,51 @@ class House:
         await stream.send_all(data)
         return stream
 
-    async def talk(self, data: bytes) -> bytes:
-        """Send bytes on a connection of their own; return all that comes until it is closed."""
+    async def until(self, holds: Callable[[Status], bool]) -> None:
+        """Ask the broker until its status is as it should be; sockets take their time."""
+        with trio.fail_after(10):
+            while not holds(await self.broker.status()):
+                await trio.lowlevel.checkpoint()
+
+    async def talk(self, data: bytes, *, responses: int = 1) -> bytes:
+        """Send bytes on a connection of their own; return so many responses, or what came."""
         async with await self.connect(data) as stream:
             received = b""
             with trio.fail_after(10):
                 async for chunk in stream:
                     received += chunk
+                    if responses_in(received) == responses:
+                        break
             return received
+
+
+def responses_in(received: bytes) -> int:
+    """Return how many whole responses these bytes are."""
+    count = 0
+    while (match := re.search(rb"content-length: (\d+)\r\n(?s:.*?)\r\n\r\n", received)) is not None:
+        received = received[match.end() :]
+        length = int(match[1])
+        if len(received) < length:
+            break
+        received = received[length:]
+        count += 1
+    return count
 
 
 OpenHouse: TypeAlias = Callable[..., AbstractAsyncContextManager[House]]
 
 
 @asynccontextmanager
-async def _open_house(*, grace_s: float = 3.0, **settings: Any) -> AsyncIterator[House]:
+async def _open_house(
+    *, grace_s: float = 3.0, idle_s: float = 5.0, **settings: Any
+) -> AsyncIterator[House]:
     chosen = Settings(port=0, **settings)
     async with open_broker(chosen.broker_settings(), disk=MemoryDisk(), blocking=inline) as broker:
         desk = Desk(broker, chosen, lambda: NOW_MS)
         sockets = bind_sockets(chosen.host, 0)
         port = sockets[0].getsockname()[1]
         async with (
-            open_server(open_doors(desk), desk, sockets, grace_s=grace_s) as server,
+            open_server(open_doors(desk), desk, sockets, grace_s=grace_s, idle_s=idle_s) as server,
             httpx.AsyncClient(base_url=server.urls[0], timeout=10, trust_env=False) as client,
         ):
             yield House(broker, client, server, port)
@@ -101,15 +126,3 @@ def open_house() -> OpenHouse:
 async def house() -> AsyncIterator[House]:
     async with _open_house() as house:
         yield house
-
-
-@pytest.fixture
-def wait_until() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
-    """Return a function that waits for something that real sockets bring about."""
-
-    async def wait(condition: Callable[[], Awaitable[bool]]) -> None:
-        with trio.fail_after(10):
-            while not await condition():
-                await trio.sleep(0.001)
-
-    return wait

@@ -159,9 +159,7 @@ async def test_a_poll_waits_for_the_first_event(house: Any) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poll)
-        with trio.fail_after(5):
-            while (await house.broker.status()).parked_polls == 0:
-                await trio.sleep(0.001)
+        await house.until(lambda status: status.parked_polls == 1)
         await house.publish('{"n":1}')
     assert answers[0].json()["events"][0]["payload"] == {"n": 1}
 
@@ -320,9 +318,7 @@ async def test_closing_the_intake_leaves_settling_open(house: Any) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(poll)
-        with trio.fail_after(5):
-            while (await house.broker.status()).parked_polls == 0:
-                await trio.sleep(0.001)
+        await house.until(lambda status: status.parked_polls == 1)
         house.broker.close_intake()
     assert polled[0].json() == {"events": [], "count": 0}
     readyz = await house.client.get("/readyz")

@@ -1,0 +1,59 @@
+"""Opens each engine that keeps the contract; a test takes `open_bench` and runs with all of them."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from actors.backoff import Backoff
+from actors.settings import BrokerSettings
+from tests.broker.bench import Bench, OpenBench
+from tests.broker.embedded_bench import open_embedded_bench
+
+ENGINES: dict[str, dict[str, Any]] = {
+    "embedded": {},
+    "embedded, payloads on disk": {"payload_cache_bytes": 0},
+}
+
+
+def in_virtual_time(
+    test: Callable[[], Awaitable[None]], **_: Any
+) -> None:
+    """Run a test on a clock that jumps ahead when everybody waits."""
+    trio.run(test, clock=MockClock(autojump_threshold=0))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.trio(run=in_virtual_time))
+
+
+@pytest.fixture(params=ENGINES)
+def open_bench(request: pytest.FixtureRequest) -> OpenBench:
+    """Return a function that opens an engine; its arguments are settings."""
+
+    @asynccontextmanager
+    async def open_it(**settings: Any) -> AsyncIterator[Bench]:
+        chosen: dict[str, Any] = {
+            "visibility_timeout_ms": 10_000,
+            "max_retries": 2,
+            "backoff": Backoff(base_ms=1000, max_ms=30_000, multiplier=2.0),
+            **ENGINES[request.param],
+            **settings,
+        }
+        async with open_embedded_bench(BrokerSettings(**chosen)) as bench:
+            yield bench
+
+    return open_it
+
+
+@pytest.fixture
+async def bench(open_bench: OpenBench) -> AsyncIterator[Bench]:
+    """An engine with two retries and everything else as it comes."""
+    async with open_bench() as bench:
+        yield bench
