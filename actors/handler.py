@@ -4,13 +4,13 @@ import importlib
 import inspect
 import sys
 import typing
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
 import msgspec
-from cattrs import transform_error
+from cattrs import BaseConverter, transform_error
 from cattrs.preconf.json import make_converter
 
 from actors.broker import Delivery
@@ -117,7 +117,7 @@ def make_handler(function: Function, *, name: str | None = None) -> Handler:
     """
     name = name or str(getattr(function, "__qualname__", function))
     called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004
-    if not inspect.iscoroutinefunction(called):
+    if inspect.isclass(function) or not inspect.iscoroutinefunction(called):
         raise HandlerError(f"{name!r} is not an async function")
     parameters = [
         parameter
@@ -156,7 +156,35 @@ def _strict(kind: type, accepted: tuple[type, ...]) -> Callable[[object, object]
     return hook
 
 
+def _is_array(kind: Any) -> bool:  # noqa: ANN401 -- any annotation
+    """Tell whether a JSON array becomes a `kind`."""
+    made_of = typing.get_origin(kind) or kind
+    if not isinstance(made_of, type) or attrs.has(made_of) or kind in _PLAIN:
+        return False
+    return issubclass(made_of, Collection) and not issubclass(made_of, str | bytes | Mapping)
+
+
+def _strict_array(kind: Any, converter: BaseConverter) -> Callable[[object, object], object]:  # noqa: ANN401 -- any annotation
+    """Return a hook that takes an array alone: by default "ab" would silently become letters."""
+    _PLAIN.append(kind)
+    try:
+        structure = converter.get_structure_hook(kind, cache_result=False)
+    finally:
+        _PLAIN.remove(kind)
+
+    def hook(value: object, wanted: object) -> object:
+        if type(value) is not list:
+            raise TypeError(f"expected an array, got {type(value).__name__}")
+        return structure(value, wanted)
+
+    return hook
+
+
+_PLAIN: list[object] = []
+"""Kinds whose own hook is being looked for behind the strict one."""
+
 _CONVERTER = make_converter()
+_CONVERTER.register_structure_hook_factory(_is_array, _strict_array)
 _CONVERTER.register_structure_hook(str, _strict(str, (str,)))
 _CONVERTER.register_structure_hook(int, _strict(int, (int,)))
 _CONVERTER.register_structure_hook(float, _strict(float, (float, int)))

@@ -159,6 +159,13 @@ class Worker:
                     await self._handler(delivery)
                 except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's own code
                     verdict = describe(error)
+                except BaseExceptionGroup as group:
+                    # Out of a nursery of the handler's own: a cancellation passes on alone, or
+                    # an error beside it would crash the worker and no retry would be counted.
+                    others = group.split((Exception, SystemExit))[1]
+                    if others is not None:
+                        raise others from None
+                    verdict = describe(group)
                 nursery.cancel_scope.cancel()
         if not scope.cancelled_caught:
             return verdict
@@ -172,7 +179,7 @@ class Worker:
         length = self._times.visibility_timeout_ms
         while True:
             now = trio.current_time()
-            await trio.sleep((expires_at - now) / 2)
+            await trio.sleep(max(0.0, expires_at - now) / 2)
             asked_at = trio.current_time()
             answer = await self._broker.extend([delivery.receipt], visibility_timeout_ms=length)
             if not isinstance(answer, tuple) or not isinstance(answer[0], Extension):

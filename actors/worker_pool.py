@@ -24,7 +24,7 @@ class WorkerPool:
         self._workers = workers
         self._running = len(workers)
         self._all_ended = trio.Event()
-        self._finishing = False
+        self._finishing = trio.Event()
         if not workers:
             self._all_ended.set()
 
@@ -43,7 +43,7 @@ class WorkerPool:
 
         Cancellation stops the waiting; the workers still end.
         """
-        self._finishing = True
+        self._finishing.set()
         for worker in self._workers:
             worker.stop()
         await self._all_ended.wait()
@@ -52,7 +52,7 @@ class WorkerPool:
         """Run a worker, and again when it crashes: what it held goes back, others go on."""
         pause = RESTART_S_FIRST
         try:
-            while not self._finishing:
+            while not self._finishing.is_set():
                 started = trio.current_time()
                 try:
                     await worker.run()
@@ -62,7 +62,8 @@ class WorkerPool:
                     return
                 if trio.current_time() - started > RESTART_S_MAX:
                     pause = RESTART_S_FIRST
-                await trio.sleep(pause)
+                with trio.move_on_after(pause):
+                    await self._finishing.wait()
                 pause = min(RESTART_S_MAX, 2 * pause)
         finally:
             self._running -= 1

@@ -7,6 +7,7 @@ After every step each event is in exactly one place, with the right retries, in 
 import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -72,7 +73,7 @@ class Op:
 
     name: str
     call: Callable[[Broker], Awaitable[Any]]
-    check: Callable[[World, Any], Worlds]
+    check: Callable[..., Worlds]
     undone: Callable[[World], Worlds]
     learn: Callable[[Any], None] = lambda _: None
 
@@ -251,7 +252,7 @@ class BrokerMachine(RuleBasedStateMachine):
         answer = call.answer if call.answered else None
         if isinstance(answer, tuple) or (isinstance(answer, Unavailable) and not _failed(answer)):
             op.learn(answer)
-            worlds = explain(before, lambda world: op.check(world, answer))
+            worlds = explain(before, partial(op.check, answer=answer))
         else:
             worlds = [*before, *(after for world in before for after in op.undone(world.copy()))]
         self._start([state for world in worlds for state in world.on_disk], down_ms)
@@ -435,45 +436,31 @@ class BrokerMachine(RuleBasedStateMachine):
         for op, call in calls:
             if call.answered:
                 op.learn(call.answer)
-        start = self.worlds
-
-        def step(order: Sequence[tuple[Op, Call[Any]]], world: World) -> Worlds:
-            worlds: Worlds = [world]
-            for op, call in order:
-                if call.answered:
-                    worlds = [x for w in worlds for x in op.check(w, call.answer)]
-                else:
-                    worlds = [x for w in worlds for x in op.undone(w)]
-            return worlds
-
-        def steps(world: World) -> Worlds:
-            found: list[World] = []
-            objections: list[AssertionError] = []
-            for order in permutations(calls):
-                try:
-                    found += explain([world], lambda w, order=order: step(order, w))  # type: ignore[misc]
-                except AssertionError as objection:
-                    objections.append(objection)
-            if not found:
-                raise objections[0]
-            return found
-
-        worlds: list[World] = []
+        found: list[World] = []
         problems: list[AssertionError] = []
-        for world in start:
+        for order in permutations(calls):
             try:
-                worlds += steps(world)
+                found += self._explain_in_order(order)
             except AssertionError as problem:
                 problems.append(problem)
-        if not worlds:
+        if not found:
             raise problems[0]
-        self.worlds = worlds
+        self.worlds = explain(found, lambda world: [world])
         if any(not call.answered for _, call in calls):
             # The lease that nobody got, and its end, are on disk together.
             self.portal.call(self._sync)
             for world in self.worlds:
                 world.written(synced=True)
         self._observe()
+
+    def _explain_in_order(self, calls: Sequence[tuple[Op, Call[Any]]]) -> list[World]:
+        worlds = self.worlds
+        for op, call in calls:
+            if call.answered:
+                worlds = explain(worlds, partial(op.check, answer=call.answer))
+            else:
+                worlds = explain(worlds, op.undone)
+        return worlds
 
     def _observe(self, *, in_order: bool = True) -> None:
         """See to which polls were answered, and compare all that the broker shows."""
