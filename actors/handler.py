@@ -99,6 +99,10 @@ def load_handler(spec: str) -> Handler:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name == module_name:
+            raise HandlerError(
+                f"{spec!r}: there is no module {module_name!r} in {here}, nor is one installed"
+            ) from None
         why = f"{type(error).__name__}: {error}"
         raise HandlerError(f"{spec!r}: importing {module_name!r} failed: {why}") from error
     for name in function_name.split("."):

@@ -132,7 +132,9 @@ class Worker:
             raise
         finally:
             self.delivery = None
-        log = _log.bind(worker=self.name, event=delivery.id)
+        log = _log.bind(
+            worker=self.name, id=delivery.id, topic=delivery.topic, retries=delivery.retries
+        )
         if verdict is _Verdict.SUCCEEDED:
             answer = await self._broker.acknowledge([delivery.receipt])
             if not isinstance(answer, tuple):
@@ -143,7 +145,7 @@ class Worker:
             # Nothing to say: the lease runs out by itself, and that counts as the failure.
             log.warning("handler did not end within its lease")
         else:
-            log.info("handler failed", error=verdict)
+            log.warning("handler failed", error=verdict)
             await self._broker.nack([delivery.receipt], error=verdict)
 
     async def _attempt(self, delivery: Delivery) -> _Verdict | str:

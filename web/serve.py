@@ -1,5 +1,6 @@
 """One broker process from start to stop: engine, workers, server, in this order and back."""
 
+import gc
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -63,6 +64,8 @@ async def _run(settings: Settings, stopping: Stopping) -> None:
             open_broker(settings.broker_settings()) as broker,
             _open_pool(settings, broker, handler) as pool,
         ):
+            # What was recovered stays: the garbage collector need not walk it ever again.
+            gc.freeze()
             desk = Desk(broker, settings, wall_ms, pool)
             async with open_server(open_doors(desk), desk, sockets) as server:
                 stopping.be_orderly()

@@ -269,15 +269,17 @@ async def test_a_failing_disk_is_told_to_everybody_and_then_ends_the_process(fau
                 house.disk.faults.fail_write(error=errno.EIO)
             else:
                 house.disk.faults.fail_sync(error=errno.EIO)
-            one = event(7)
+            writes, syncs = house.work()
             house.write(event(2))
             house.write(event(3))
-            house.load(one)
+            house.load(event(7))
             await idle()
             failed = [answer.failure for answer in all_taken(house.answers)]
             assert house.wal.failed.is_set()
             assert house.wal.failure is not None
             assert failed == [house.wal.failure] * 3
+            # Nothing is tried twice.
+            assert house.work() == (writes + 1, syncs + (fault == "sync"))
             broken_at, work = trio.current_time(), house.work()
 
             # For a moment it goes on telling so, and touches the disk no more.

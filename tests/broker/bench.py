@@ -205,9 +205,7 @@ class Bench(ABC):
         assert isinstance(answer, tuple), answer
         return list(answer)
 
-    async def take_one(
-        self, *, topic: str | None = None, consumer: Consumer = CLIENT
-    ) -> Delivery:
+    async def take_one(self, *, topic: str | None = None, consumer: Consumer = CLIENT) -> Delivery:
         """Take the one event that has to be ready."""
         (delivery,) = await self.take(topic=topic, consumer=consumer)
         return delivery
@@ -224,9 +222,7 @@ class Bench(ABC):
         self, receipt: str, *, requeue: bool = True, delay_ms: int | None = None, error: str = ""
     ) -> bool:
         """Reject; return whether the receipt held."""
-        answer = await self.broker.nack(
-            [receipt], requeue=requeue, delay_ms=delay_ms, error=error
-        )
+        answer = await self.broker.nack([receipt], requeue=requeue, delay_ms=delay_ms, error=error)
         assert answer in ((receipt,), (NoSuchLease(receipt),)), answer
         return answer == (receipt,)
 
@@ -292,3 +288,9 @@ def event(name: str, topic: str = "") -> NewEvent:
 def names(deliveries: list[Delivery] | tuple[Delivery, ...] | list[DeadLetterView]) -> list[str]:
     """Say which events these are."""
     return [x.payload.removeprefix(b'{"name":"').removesuffix(b'"}').decode() for x in deliveries]
+
+
+async def turns(count: int) -> None:
+    """Let every task that can run do so this many times."""
+    for _ in range(count):
+        await trio.lowlevel.checkpoint()

@@ -1,4 +1,4 @@
-"""Opens each engine that keeps the contract; a test takes `open_bench` and runs with all of them."""
+"""Opens each engine that keeps the contract: a test runs with all of them, in virtual time."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -20,9 +20,7 @@ ENGINES: dict[str, dict[str, Any]] = {
 }
 
 
-def in_virtual_time(
-    test: Callable[[], Awaitable[None]], **_: Any
-) -> None:
+def in_virtual_time(test: Callable[[], Awaitable[None]], **_: Any) -> None:
     """Run a test on a clock that jumps ahead when everybody waits."""
     trio.run(test, clock=MockClock(autojump_threshold=0))
 

@@ -12,7 +12,6 @@ from trio.testing import wait_all_tasks_blocked
 
 from actors.blocking import inline
 from actors.broker import Broker
-from actors.embedded import EmbeddedBroker
 from actors.engine import open_broker
 from actors.settings import BrokerSettings
 from persistence.memory_disk import MemoryDisk
@@ -33,7 +32,7 @@ class EmbeddedBench(Bench):
         self.settings = settings
         self.disk = MemoryDisk()
         self._wall_step = 0
-        self._broker: EmbeddedBroker | None = None
+        self._broker: Broker | None = None
         self._crash: Exception | None = None
         self._scope = trio.CancelScope()
         self._leave = trio.Event()
@@ -101,7 +100,7 @@ class EmbeddedBench(Bench):
     async def cut_power(
         self, seed: int, during: Callable[[], Awaitable[T]] | None = None
     ) -> Call[T] | None:
-        random = Random(seed)
+        random = Random(seed)  # noqa: S311
         call = None
         if during is not None:
             self.disk.faults.cut_power(random.randint(1, POINTS_IN_A_COMMIT))

@@ -3,19 +3,11 @@
 from collections.abc import Awaitable, Callable
 
 import pytest
-import trio
 
-from actors.broker import NewEvent
-from tests.broker.bench import Bench, Call, Places, event, names
+from tests.broker.bench import Bench, Call, OpenBench, Places, event, names, turns
 
 STEPS = range(14)
 """Turns of the scheduler after which a call is cancelled: more than any of them takes."""
-
-
-async def turns(count: int) -> None:
-    """Let every task that can run do so this many times."""
-    for _ in range(count):
-        await trio.lowlevel.checkpoint()
 
 
 async def cancel_after(
@@ -93,9 +85,7 @@ async def test_what_a_cancelled_poll_gives_back_goes_to_the_next_in_line(
 
 
 @pytest.mark.parametrize("before_ms", [1, 0])
-async def test_a_poll_cancelled_at_its_deadline_holds_nothing(
-    bench: Bench, before_ms: int
-) -> None:
+async def test_a_poll_cancelled_at_its_deadline_holds_nothing(bench: Bench, before_ms: int) -> None:
     poll = await bench.poll(timeout_ms=1000)
     await bench.advance(1000 - before_ms)
     poll.cancel()
@@ -126,9 +116,7 @@ async def test_many_cancelled_polls_leave_no_trace(bench: Bench) -> None:
 async def test_a_cancelled_enqueue_takes_effect_whole_or_not_at_all(
     bench: Bench, steps: int
 ) -> None:
-    await cancel_after(
-        bench, steps, lambda: bench.broker.enqueue([event(name) for name in "abc"])
-    )
+    await cancel_after(bench, steps, lambda: bench.broker.enqueue([event(name) for name in "abc"]))
     there = names(await bench.take(10))
     assert there in ([], ["a", "b", "c"])
     await bench.kill_and_start()
@@ -185,23 +173,17 @@ async def test_a_cancelled_reprocessing_takes_effect_or_not(bench: Bench, steps:
     assert len(await bench.take()) == places.waiting
 
 
-async def test_cancelled_calls_give_back_their_places(open_small: Bench) -> None:
-    bench = open_small
-    for _ in range(20):
-        for work in (
-            lambda: bench.broker.enqueue([NewEvent(b"{}")]),
-            lambda: bench.broker.consume(timeout_ms=1000),
-            lambda: bench.broker.acknowledge(["x"]),
-            bench.broker.dead_letters,
-            bench.broker.status,
-        ):
-            await cancel_after(bench, 1, work)
-    await bench.acknowledge(*(d.receipt for d in await bench.take(100)))
-    assert (await bench.places()).leased == 0
-    assert await bench.letters() == []
-
-
-@pytest.fixture
-async def open_small(open_bench):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+async def test_cancelled_calls_give_back_their_places(open_bench: OpenBench) -> None:
     async with open_bench(open_requests_max=1) as bench:
-        yield bench
+        for _ in range(20):
+            for work in (
+                lambda: bench.broker.enqueue([event("a")]),
+                lambda: bench.broker.consume(timeout_ms=1000),
+                lambda: bench.broker.acknowledge(["x"]),
+                bench.broker.dead_letters,
+                bench.broker.status,
+            ):
+                await cancel_after(bench, 1, work)
+        await bench.acknowledge(*(d.receipt for d in await bench.take(100)))
+        assert (await bench.places()).leased == 0
+        assert await bench.letters() == []

@@ -24,9 +24,7 @@ async def test_every_event_is_counted_in_exactly_one_place(bench: Bench) -> None
     await bench.nack(c.receipt, requeue=False)
     bench.broker.release([d.receipt])
     await bench.idle()
-    assert await bench.places() == Places(
-        waiting=3, leased=1, dead=1, acknowledged=1, enqueued=6
-    )
+    assert await bench.places() == Places(waiting=3, leased=1, dead=1, acknowledged=1, enqueued=6)
 
 
 async def test_the_queue_is_told_by_topic_ready_and_delayed(open_bench: OpenBench) -> None:

@@ -14,9 +14,7 @@ async def test_a_poll_is_answered_at_once_when_there_is_something(bench: Bench) 
 
 
 @pytest.mark.parametrize("timeout_ms", [1, 999, 1000, 1001, 30_000])
-async def test_a_poll_that_gets_nothing_ends_exactly_on_time(
-    bench: Bench, timeout_ms: int
-) -> None:
+async def test_a_poll_that_gets_nothing_ends_exactly_on_time(bench: Bench, timeout_ms: int) -> None:
     started = bench.now()
     assert await bench.broker.consume(timeout_ms=timeout_ms) == ()
     assert bench.now() - started == timeout_ms

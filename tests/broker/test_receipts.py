@@ -3,8 +3,7 @@
 import pytest
 import trio
 
-from actors.broker import Acknowledgement
-from tests.broker.bench import NOT_HELD, Bench, OpenBench, Places, names
+from tests.broker.bench import NOT_HELD, Bench, OpenBench, Places, names, turns
 
 
 async def test_an_acknowledged_event_is_gone(bench: Bench) -> None:
@@ -170,9 +169,7 @@ async def test_a_second_acknowledgement_finds_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("place", ["leased", "timed out"])
-async def test_acknowledgements_at_the_same_time_share_one_result(
-    bench: Bench, place: str
-) -> None:
+async def test_acknowledgements_at_the_same_time_share_one_result(bench: Bench, place: str) -> None:
     await bench.publish("a")
     a = await bench.take_one()
     if place == "timed out":
@@ -216,7 +213,7 @@ async def test_of_an_acknowledgement_and_a_rejection_at_once_the_first_counts(
     first_call, second_call = (acknowledge, nack) if first == "acknowledge" else (nack, acknowledge)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(first_call)
-        await _wait_for_message(bench)
+        await turns(1)
         nursery.start_soon(second_call)
     places = await bench.places()
     if first == "acknowledge":
@@ -266,13 +263,3 @@ async def test_a_receipt_is_stale_once_the_event_was_delivered_after_a_power_cut
         assert after.receipt != before.receipt
         assert await bench.acknowledge(before.receipt) == [NOT_HELD], seed
         assert await bench.acknowledge(after.receipt) == [None]
-
-
-async def _wait_for_message(bench: Bench) -> None:
-    """Let a task that was just started send its first message, and no more."""
-    del bench
-    await trio.lowlevel.checkpoint()
-
-
-def _acknowledgement(receipt: str) -> Acknowledgement:
-    return Acknowledgement(receipt)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.broker import Consumer, Unavailable, Rejected
+from actors.broker import Consumer, Delivery, Rejected, Unavailable
 from tests.broker.bench import CLIENT, NOT_HELD, WORKER, Bench, OpenBench, Places, event, names
 
 END = pytest.mark.parametrize("end", ["stop", "kill"])
@@ -27,9 +27,7 @@ async def test_every_event_is_where_it_was(bench: Bench, end: str) -> None:
     await bench.nack(delayed.receipt, delay_ms=60_000)
     await bench.acknowledge(settled.receipt)
     before = await bench.places()
-    assert before == Places(
-        waiting=2, leased=1, dead=1, acknowledged=1, discarded=1, enqueued=6
-    )
+    assert before == Places(waiting=2, leased=1, dead=1, acknowledged=1, discarded=1, enqueued=6)
     for _ in range(3):
         await over(bench, end)
         assert await bench.places() == before
@@ -135,9 +133,7 @@ async def test_a_receipt_can_be_rejected_after_it(bench: Bench, end: str) -> Non
 
 
 @END
-async def test_everything_is_restored_whatever_the_limits(
-    open_bench: OpenBench, end: str
-) -> None:
+async def test_everything_is_restored_whatever_the_limits(open_bench: OpenBench, end: str) -> None:
     async with open_bench(queue_max_size=10) as bench:
         await bench.publish(*"abcdefgh")
         held = await bench.take(3)
@@ -253,7 +249,9 @@ async def test_a_stop_keeps_what_was_accepted_in_the_same_instant(bench: Bench) 
     assert there == (["a"] if isinstance(call.answer, tuple) else [])
 
 
-async def _wait(bench: Bench, *, consumer: Consumer = CLIENT, max_events: int = 10) -> list:
+async def _wait(
+    bench: Bench, *, consumer: Consumer = CLIENT, max_events: int = 10
+) -> list[Delivery]:
     answer = await bench.broker.consume(
         timeout_ms=1_000_000, max_events=max_events, consumer=consumer
     )

@@ -56,7 +56,7 @@ async def test_the_last_failure_names_the_reason(open_bench: OpenBench) -> None:
         await bench.nack((await bench.take_one()).receipt, delay_ms=0)
         await bench.take()
         await bench.advance(10_000)
-        letters = {name: x for name, x in zip(names(await bench.letters()), await bench.letters())}
+        letters = {names([letter])[0]: letter for letter in await bench.letters()}
         assert letters["rejected last"].reason == "max_retries_exceeded"
         assert letters["rejected last"].error == "no"
         assert letters["timed out last"].reason == "visibility_timeout"

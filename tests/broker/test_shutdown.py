@@ -1,9 +1,11 @@
 """Closing the intake: no new work comes in, while what is out may still be settled."""
 
+from typing import Any
+
 import pytest
 
 from actors.broker import Unavailable
-from tests.broker.bench import Bench, Places, event, names
+from tests.broker.bench import Bench, Call, Places, event, names, turns
 
 
 async def test_enqueue_and_consume_are_refused_and_nothing_is_kept(bench: Bench) -> None:
@@ -47,9 +49,7 @@ async def test_what_is_out_is_settled_extended_and_rejected(bench: Bench) -> Non
     assert await bench.extend(d.receipt, 60_000) == bench.now() + 60_000
     bench.broker.release([e.receipt])
     await bench.idle()
-    assert await bench.places() == Places(
-        waiting=2, leased=1, dead=1, acknowledged=1, enqueued=5
-    )
+    assert await bench.places() == Places(waiting=2, leased=1, dead=1, acknowledged=1, enqueued=5)
     assert names(await bench.letters()) == ["c"]
 
 
@@ -81,10 +81,8 @@ async def test_closing_twice_is_closing_once(bench: Bench) -> None:
 async def test_a_call_that_races_with_it_is_served_or_refused_whole(
     bench: Bench, turns_before: int
 ) -> None:
-    from tests.broker.test_cancellation import turns  # noqa: PLC0415
-
     await bench.publish("a")
-    calls = [
+    calls: list[Call[Any]] = [
         bench.begin_soon(lambda: bench.broker.enqueue([event("b"), event("c")])),
         bench.begin_soon(lambda: bench.broker.consume(timeout_ms=60_000, max_events=1)),
         bench.begin_soon(lambda: bench.broker.consume(timeout_ms=60_000, topic="none")),

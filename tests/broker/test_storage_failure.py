@@ -8,7 +8,7 @@ import trio
 
 from actors.broker import OutcomeUnknown, Unavailable
 from actors.engine import LogFailed
-from tests.broker.bench import Bench, Places, event, names
+from tests.broker.bench import Bench, Call, Places, event, names
 
 CALLS: dict[str, Callable[[Bench, str, str], Awaitable[Any]]] = {
     "enqueue": lambda bench, _, __: bench.broker.enqueue([event("new")]),
@@ -72,7 +72,7 @@ async def test_callers_that_wait_for_the_same_sync_are_all_told(bench: Bench) ->
     await bench.publish("a", "b")
     a, b = await bench.take(2)
     bench.break_storage()
-    calls = [
+    calls: list[Call[Any]] = [
         bench.begin_soon(lambda: bench.broker.enqueue([event("c")])),
         bench.begin_soon(lambda: bench.broker.acknowledge([a.receipt])),
         bench.begin_soon(lambda: bench.broker.nack([b.receipt])),

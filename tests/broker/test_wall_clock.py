@@ -123,7 +123,7 @@ async def test_a_lease_never_lasts_longer_than_its_length_when_the_clock_is_set_
 
 async def test_a_clock_set_ahead_ends_delays_and_leases_of_the_last_life(bench: Bench) -> None:
     await bench.publish("delayed", "leased")
-    delayed, leased = await bench.take(2)
+    delayed, _ = await bench.take(2)
     await bench.nack(delayed.receipt, delay_ms=60_000)
     await bench.kill()
     bench.step_wall_clock(HOUR_MS)

@@ -117,9 +117,7 @@ class Seen:
     queue_size: int
 
     @classmethod
-    def of(
-        cls, status: Status, counters: Counters, letters: Iterable[DeadLetterView]
-    ) -> "Seen":
+    def of(cls, status: Status, counters: Counters, letters: Iterable[DeadLetterView]) -> "Seen":
         return cls(
             counters=counters,
             leases={x.id: (x.deadline, x.retries) for x in status.lease_list},
@@ -136,7 +134,7 @@ class State:
     """Where every event is, and what has been counted."""
 
     events: tuple[Kept, ...] = ()
-    counters: Counters = Counters()
+    counters: Counters = attrs.field(factory=Counters)
     turn: int = 0
     """Grows with each lease and each death."""
 
@@ -151,6 +149,7 @@ class World:
         now: milliseconds.
         state: where every event is.
         on_disk: the states of which a power cut may leave any one.
+        just_settled: receipts that settled an event since somebody last looked.
     """
 
     rules: Rules
@@ -158,6 +157,7 @@ class World:
     now: int
     state: State = State()
     on_disk: tuple[State, ...] = (State(),)
+    just_settled: frozenset[str] = frozenset()
 
     def copy(self) -> "World":
         return attrs.evolve(self)
@@ -257,13 +257,18 @@ class World:
             return False
         first = max((event.number for event in self), default=0) + 1
         self._put(
-            *(Kept(first + i, payload, topic, self.now) for i, (payload, topic) in enumerate(events)),
+            *(
+                Kept(first + i, payload, topic, self.now)
+                for i, (payload, topic) in enumerate(events)
+            ),
             enqueued=len(events),
         )
         self.written(synced=True)
         return True
 
-    def hand_out(self, events: Sequence[Kept], deliveries: Sequence[Delivery], *, worker: bool) -> None:
+    def hand_out(
+        self, events: Sequence[Kept], deliveries: Sequence[Delivery], *, worker: bool
+    ) -> None:
         """Lease these events, which were seen to be delivered so."""
         told = [(d.payload, d.topic, d.retries) for d in deliveries]
         expected = [(e.payload, e.topic, e.retries) for e in events]
@@ -314,6 +319,7 @@ class World:
             )
             if event is not None and settled[receipt]:
                 self._put(attrs.evolve(event, place=Place.ACKNOWLEDGED), acknowledged=1)
+        self.just_settled |= {receipt for receipt in settled if settled[receipt]}
         if any(settled.values()):
             self.written(synced=True)
         return [settled[receipt] for receipt in receipts]
@@ -428,7 +434,7 @@ class World:
         self._expire()
 
 
-def expect(condition: bool, what: str) -> None:  # noqa: FBT001 - reads as a sentence
+def expect(condition: bool, what: str) -> None:
     """Rule the world out unless the condition holds."""
     if not condition:
         raise Contradiction(f"expected {what}")

@@ -142,7 +142,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self._do(self._publish(topics))
 
     @rule(topic=wanted, count=counts, worker=st.booleans())
-    def consume(self, topic: str | None, count: int, worker: bool) -> None:  # noqa: FBT001
+    def consume(self, topic: str | None, count: int, worker: bool) -> None:
         self._do(self._consume(topic, count, worker=worker))
 
     @rule(
@@ -151,7 +151,7 @@ class BrokerMachine(RuleBasedStateMachine):
         worker=st.booleans(),
         timeout_ms=st.sampled_from([5, 105, 1005, 30_005]),
     )
-    def park(self, topic: str | None, count: int, worker: bool, timeout_ms: int) -> None:  # noqa: FBT001
+    def park(self, topic: str | None, count: int, worker: bool, timeout_ms: int) -> None:
         op = self._consume(topic, count, worker=worker, timeout_ms=timeout_ms)
         call = self.portal.call(self._begin, op.call)
         if call.answered:
@@ -182,7 +182,7 @@ class BrokerMachine(RuleBasedStateMachine):
         requeue=st.sampled_from([True, True, False]),
         delay_ms=st.one_of(st.none(), st.just(0), durations),
     )
-    def nack(self, chosen: list[int], requeue: bool, delay_ms: int | None) -> None:  # noqa: FBT001
+    def nack(self, chosen: list[int], requeue: bool, delay_ms: int | None) -> None:
         receipts = [self._receipt(pick) for pick in chosen]
         self._do(self._nack(receipts, requeue=requeue, delay_ms=delay_ms))
 
@@ -198,13 +198,13 @@ class BrokerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.ledger.receipts)
     @rule(chosen=st.lists(picks, min_size=1, max_size=2), again=st.booleans())
-    def resolve(self, chosen: list[int], again: bool) -> None:  # noqa: FBT001
+    def resolve(self, chosen: list[int], again: bool) -> None:
         receipts = [self._receipt(pick) for pick in chosen]
         self._do(self._resolve(receipts, reprocess=again))
 
     @precondition(lambda self: any(w.seen().letters for w in self.worlds))
     @rule(pick=picks, again=st.booleans())
-    def resolve_a_dead_letter(self, pick: int, again: bool) -> None:  # noqa: FBT001
+    def resolve_a_dead_letter(self, pick: int, again: bool) -> None:
         letters = [letter for world in self.worlds for letter in world.seen().letters]
         self._do(self._resolve([letters[pick % len(letters)][0]], reprocess=again))
 
@@ -247,7 +247,7 @@ class BrokerMachine(RuleBasedStateMachine):
     @rule(seed=seeds, down_ms=down_times, data=st.data())
     def cut_power_during_a_call(self, seed: int, down_ms: int, data: st.DataObject) -> None:
         op = self._draw_op(data, promises=True)
-        call = self.portal.call(self.bench.cut_power, seed, lambda: op.call(self.bench.broker))
+        call = self.portal.call(self._cut_power, seed, op)
         before, worlds = self.worlds, []
         answer = call.answer if call.answered else None
         if isinstance(answer, tuple) or (isinstance(answer, Unavailable) and not _failed(answer)):
@@ -270,7 +270,9 @@ class BrokerMachine(RuleBasedStateMachine):
         events = []
         for topic in topics:
             self.published += 1
-            events.append((b'{"n":%d%s}' % (self.published, b" " * (self.published % 5 * 5)), topic))
+            events.append(
+                (b'{"n":%d%s}' % (self.published, b" " * (self.published % 5 * 5)), topic)
+            )
 
         def learn(answer: Any) -> None:
             if isinstance(answer, tuple):
@@ -296,9 +298,7 @@ class BrokerMachine(RuleBasedStateMachine):
             learn=learn,
         )
 
-    def _consume(
-        self, topic: str | None, count: int, *, worker: bool, timeout_ms: int = 0
-    ) -> Op:
+    def _consume(self, topic: str | None, count: int, *, worker: bool, timeout_ms: int = 0) -> Op:
         consumer = Consumer(ConsumerKind.WORKER if worker else ConsumerKind.CLIENT)
 
         def check(world: World, answer: tuple[Delivery, ...]) -> Worlds:
@@ -321,14 +321,27 @@ class BrokerMachine(RuleBasedStateMachine):
         )
 
     def _acknowledge(self, receipts: list[str]) -> Op:
-        def act(world: World) -> list[bool]:
-            return world.acknowledge(receipts)
+        def check(world: World, answer: Any) -> Worlds:
+            just_settled = world.just_settled
+            expected = world.acknowledge(receipts)
+            got = [x.reason is None for x in answer]
+            # Calls at the same time share one result.
+            shared = [
+                x or receipt in just_settled for x, receipt in zip(expected, receipts, strict=True)
+            ]
+            expect(got in (expected, shared), f"acknowledging to answer {expected}, not {got}")
+            return [world]
 
-        return self._settling(
-            f"acknowledge {receipts}",
-            lambda broker: broker.acknowledge(receipts),
-            act,
-            lambda answer: [x.reason is None for x in answer],
+        def undone(world: World) -> Worlds:
+            yield world.copy()
+            world.acknowledge(receipts)
+            yield world
+
+        return Op(
+            name=f"acknowledge {receipts}",
+            call=lambda broker: broker.acknowledge(receipts),
+            check=check,
+            undone=undone,
         )
 
     def _nack(self, receipts: list[str], *, requeue: bool, delay_ms: int | None) -> Op:
@@ -350,9 +363,7 @@ class BrokerMachine(RuleBasedStateMachine):
     def _resolve(self, receipts: list[str], *, reprocess: bool) -> Op:
         return self._settling(
             f"resolve {receipts}",
-            lambda broker: (
-                broker.reprocess(receipts) if reprocess else broker.discard(receipts)
-            ),
+            lambda broker: broker.reprocess(receipts) if reprocess else broker.discard(receipts),
             lambda world: world.resolve(receipts, reprocess=reprocess),
             lambda answer: [not isinstance(x, NoSuchDeadLetter) for x in answer],
         )
@@ -436,6 +447,8 @@ class BrokerMachine(RuleBasedStateMachine):
         for op, call in calls:
             if call.answered:
                 op.learn(call.answer)
+        for world in self.worlds:
+            world.just_settled = frozenset()
         found: list[World] = []
         problems: list[AssertionError] = []
         for order in permutations(calls):
@@ -546,6 +559,11 @@ class BrokerMachine(RuleBasedStateMachine):
         await self.bench.idle()
         return calls
 
+    async def _cut_power(self, seed: int, op: Op) -> Call[Any]:
+        call = await self.bench.cut_power(seed, lambda: op.call(self.bench.broker))
+        assert call is not None
+        return call
+
     async def _cancel(self, call: Call[Any]) -> None:
         call.cancel()
         await self.bench.idle()
@@ -570,12 +588,11 @@ class BrokerMachine(RuleBasedStateMachine):
         return await self.bench.broker.status()
 
     async def _jump(self, ms: int) -> int:
-        until = self.bench.now() + ms
-        while self.bench.now() < until:
+        until = trio.current_time() + ms / 1000 + SLACK_S
+        while (left := until - trio.current_time()) > 0:
             # Stop wherever anything in the engine wants to wake up.
-            left = (until - self.bench.now()) / 1000
             wake = trio.lowlevel.current_statistics().seconds_to_next_deadline
-            self.clock.jump(min(left, max(wake, 0)) + SLACK_S)
+            self.clock.jump(min(left, max(wake, 0) + SLACK_S))
             await self.bench.idle()
         return self.bench.now()
 
