@@ -5,6 +5,7 @@ import inspect
 import sys
 import typing
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -98,7 +99,7 @@ def load_handler(spec: str) -> Handler:
         sys.path.insert(0, here)
     try:
         found: Any = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name == module_name:
             raise HandlerError(
                 f"{spec!r}: there is no module {module_name!r} in {here}, nor is one installed"
@@ -120,8 +121,7 @@ def make_handler(function: Function, *, name: str | None = None) -> Handler:
         HandlerError: if it is something else.
     """
     name = name or str(getattr(function, "__qualname__", function))
-    called = function if inspect.isroutine(function) else getattr(function, "__call__", None)  # noqa: B004
-    if inspect.isclass(function) or not inspect.iscoroutinefunction(called):
+    if not _is_async(function):
         raise HandlerError(f"{name!r} is not an async function")
     parameters = [
         parameter
@@ -131,11 +131,23 @@ def make_handler(function: Function, *, name: str | None = None) -> Handler:
     ]
     if len(parameters) != 1 or parameters[0].kind is parameters[0].KEYWORD_ONLY:
         raise HandlerError(f"{name!r} must take exactly one argument, the event")
-    return Handler(name, function, _wanted(called, parameters[0].name, name))
+    return Handler(name, function, _wanted(function, parameters[0].name, name))
+
+
+def _is_async(function: object) -> bool:
+    """Tell whether calling it gives a coroutine; also a partial, or an object that is called."""
+    if inspect.isclass(function):
+        return False
+    called = getattr(function, "__call__", None)  # noqa: B004 -- wanted itself, not whether it is
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 
 
 def _wanted(function: Any, parameter: str, name: str) -> type:  # noqa: ANN401 -- any callable
     """Return the class that the parameter's annotation asks for."""
+    if isinstance(function, partial):
+        function = function.func
+    elif not inspect.isroutine(function):
+        function = function.__call__
     try:
         wanted = typing.get_type_hints(function).get(parameter, Event)
     except Exception as error:

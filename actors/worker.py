@@ -7,13 +7,16 @@ import structlog
 import trio
 
 from actors.broker import (
+    Acknowledgement,
     Broker,
     Consumer,
     ConsumerKind,
     Delivery,
     Extension,
+    NoSuchLease,
     OutcomeUnknown,
     Rejected,
+    Trouble,
     Unavailable,
 )
 from actors.handler import Handler
@@ -135,45 +138,67 @@ class Worker:
         log = _log.bind(
             worker=self.name, id=delivery.id, topic=delivery.topic, retries=delivery.retries
         )
-        if verdict is _Verdict.SUCCEEDED:
-            answer = await self._broker.acknowledge([delivery.receipt])
-            if not isinstance(answer, tuple):
-                log.warning("acknowledgement failed", detail=answer.detail)
-            elif answer[0].reason is not None:
-                log.warning("acknowledged too late", detail=answer[0].reason)
-        elif verdict is _Verdict.LEASE_ENDED:
+        if verdict is _Verdict.LEASE_ENDED:
             # Nothing to say: the lease runs out by itself, and that counts as the failure.
             log.warning("handler did not end within its lease")
-        else:
+            return
+        if verdict is not _Verdict.SUCCEEDED:
             log.warning("handler failed", error=verdict)
-            await self._broker.nack([delivery.receipt], error=verdict)
+        trouble = await self._report(delivery, verdict)
+        if trouble is not None:
+            log.warning("the event comes again: its end could not be reported", detail=trouble)
+
+    async def _report(self, delivery: Delivery, verdict: _Verdict | str) -> str | None:
+        """Acknowledge or reject, again while the broker is busy; return why it did not work."""
+        while True:
+            answer: tuple[Acknowledgement | str | NoSuchLease, ...] | Trouble
+            if isinstance(verdict, str):
+                answer = await self._broker.nack([delivery.receipt], error=verdict)
+            else:
+                answer = await self._broker.acknowledge([delivery.receipt])
+            match answer:
+                case Unavailable() if trio.current_time() < delivery.expires_at:
+                    await trio.sleep(answer.retry_after_ms / 1000)
+                case Unavailable() | Rejected() | OutcomeUnknown():
+                    return answer.detail
+                case (Acknowledgement(reason=reason),):
+                    return reason
+                case (NoSuchLease(),):
+                    return "its lease had ended"
+                case _:
+                    return None
 
     async def _attempt(self, delivery: Delivery) -> _Verdict | str:
         """Run the handler; return how it went, an error as its text."""
         timeout = self._times.handler_timeout_ms
         give_up_at = float("inf") if timeout is None else trio.current_time() + timeout / 1000
-        verdict: _Verdict | str = _Verdict.SUCCEEDED
+        verdict: _Verdict | str = _Verdict.LEASE_ENDED
         with trio.CancelScope(deadline=min(give_up_at, _before(delivery.expires_at))) as scope:
             async with trio.open_nursery() as nursery:
                 if self._times.renews:
                     nursery.start_soon(self._renew, delivery, scope, give_up_at)
-                try:
-                    await self._handler(delivery)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's own code
-                    verdict = describe(error)
-                except BaseExceptionGroup as group:
-                    # Out of a nursery of the handler's own: a cancellation passes on alone, or
-                    # an error beside it would crash the worker and no retry would be counted.
-                    others = group.split((Exception, SystemExit))[1]
-                    if others is not None:
-                        raise others from None
-                    verdict = describe(group)
+                verdict = await self._call(delivery)
                 nursery.cancel_scope.cancel()
         if not scope.cancelled_caught:
             return verdict
         if trio.current_time() >= give_up_at:
             return f"the handler ran longer than HANDLER_TIMEOUT_MS={timeout}"
         return _Verdict.LEASE_ENDED
+
+    async def _call(self, delivery: Delivery) -> _Verdict | str:
+        """Call the handler; whatever it raises is its failure, but for a cancellation of ours."""
+        try:
+            await self._handler(delivery)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's own code
+            return describe(error)
+        except BaseExceptionGroup as group:
+            # Out of a nursery of the handler's own: a cancellation passes on alone, or an error
+            # beside it would crash the worker and no retry would be counted.
+            others = group.split((Exception, SystemExit))[1]
+            if others is not None:
+                raise others from None
+            return describe(group)
+        return _Verdict.SUCCEEDED
 
     async def _renew(self, delivery: Delivery, scope: trio.CancelScope, give_up_at: float) -> None:
         """Keep the lease ahead of the handler; when that fails, the handler ends with it."""

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Literal
 
@@ -331,3 +331,14 @@ def test_a_decorated_handler_keeps_its_annotation() -> None:
         return wrapper
 
     assert make_handler(twice(wants_order)).wants is Order
+
+
+def test_a_partial_of_a_coroutine_function_is_a_handler() -> None:
+    async def handle(prefix: str, event: Order) -> None: ...
+
+    assert make_handler(partial(handle, "x"), name="h").wants is Order
+
+
+def test_a_module_that_exits_while_it_is_imported(write: Write) -> None:
+    write("quits.py", "raise SystemExit('no')\n")
+    assert refusal("quits:handle") == "'quits:handle': importing 'quits' failed: SystemExit: no"

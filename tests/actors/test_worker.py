@@ -407,10 +407,12 @@ async def test_an_event_whose_lease_ended_before_it_came_is_left_alone(
     assert broker.told in ([], [("extend", 10_000)])
 
 
-async def test_an_acknowledgement_that_is_refused_does_not_stop_the_worker() -> None:
-    broker, attempts = Idle(delivery(10), delivery(10)), Attempts([succeed])
+async def test_an_acknowledgement_that_is_refused_is_tried_again_while_the_lease_lasts() -> None:
+    broker, attempts = Idle(delivery(2.5), delivery(4)), Attempts([succeed])
     await run_for(60, broker, attempts)
-    assert [what for what, _ in broker.told] == ["acknowledge", "acknowledge"]
+    # After 0, 1, 2 and 3 seconds; then for the next event, whose lease ends at 4, after 3 and 4.
+    assert [what for what, _ in broker.told] == ["acknowledge"] * 6
+    assert attempts.began == [0, 3]
 
 
 async def test_a_busy_broker_is_asked_again_later() -> None:
