@@ -1,18 +1,18 @@
 """Opens each engine that keeps the contract: a test runs with all of them, in virtual time."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from inspect import iscoroutinefunction
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trio
-from trio.testing import MockClock
 
 from actors.backoff import Backoff
 from actors.settings import BrokerSettings
 from tests.broker.bench import Bench, OpenBench
 from tests.broker.embedded_bench import open_embedded_bench
+from tests.broker.virtual_time import in_virtual_time
 
 ENGINES: dict[str, dict[str, Any]] = {
     "embedded": {},
@@ -20,14 +20,10 @@ ENGINES: dict[str, dict[str, Any]] = {
 }
 
 
-def in_virtual_time(test: Callable[[], Awaitable[None]], **_: Any) -> None:
-    """Run a test on a clock that jumps ahead when everybody waits."""
-    trio.run(test, clock=MockClock(autojump_threshold=0))
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        is_ours = Path(__file__).parent in item.path.parents
+        if is_ours and isinstance(item, pytest.Function) and iscoroutinefunction(item.obj):
             item.add_marker(pytest.mark.trio(run=in_virtual_time))
 
 
@@ -52,6 +48,6 @@ def open_bench(request: pytest.FixtureRequest) -> OpenBench:
 
 @pytest.fixture
 async def bench(open_bench: OpenBench) -> AsyncIterator[Bench]:
-    """An engine with two retries and everything else as it comes."""
+    """An engine with two retries, a backoff of 1 s, 2 s... and leases of 10 s."""
     async with open_bench() as bench:
         yield bench

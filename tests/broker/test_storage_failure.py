@@ -118,7 +118,7 @@ def _is_log_failure(error: BaseException | None) -> bool:
     return isinstance(error, LogFailed)
 
 
-async def test_deadlock_is_no_answer(bench: Bench) -> None:
+async def test_the_figures_are_told_while_the_broker_fails(bench: Bench) -> None:
     broker = bench.broker
     bench.break_storage()
     with trio.fail_after(60):

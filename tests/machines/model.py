@@ -150,6 +150,8 @@ class World:
         state: where every event is.
         on_disk: the states of which a power cut may leave any one.
         just_settled: receipts that settled an event since somebody last looked.
+        admitted: callers whose events are on their way to the disk, and how many they are.
+        adrift: callers that have gone, and the numbers of events that were leased to them.
     """
 
     rules: Rules
@@ -158,6 +160,8 @@ class World:
     state: State = State()
     on_disk: tuple[State, ...] = (State(),)
     just_settled: frozenset[str] = frozenset()
+    admitted: frozenset[tuple[int, int]] = frozenset()
+    adrift: frozenset[tuple[int, int]] = frozenset()
 
     def copy(self) -> "World":
         return attrs.evolve(self)
@@ -251,10 +255,19 @@ class World:
         elif self.state != self.on_disk[-1]:
             self.on_disk = (*self.on_disk, self.state)
 
-    def publish(self, events: Sequence[tuple[bytes, str]]) -> bool:
-        """Accept events, unless the queue is full; return whether it was not."""
-        if len(self.waiting()) + len(events) > self.rules.queue_max_size:
+    def admit(self, caller: int, count: int) -> bool:
+        """Let a batch in on its way to the disk, unless the queue is full; say whether it is in."""
+        on_the_way = sum(n for _, n in self.admitted)
+        if len(self.waiting()) + on_the_way + count > self.rules.queue_max_size:
             return False
+        self.admitted |= {(caller, count)}
+        return True
+
+    def publish(self, caller: int, events: Sequence[tuple[bytes, str]]) -> None:
+        """Make a batch ready, if it was let in."""
+        if (caller, len(events)) not in self.admitted:
+            return
+        self.admitted -= {(caller, len(events))}
         first = max((event.number for event in self), default=0) + 1
         self._put(
             *(
@@ -264,7 +277,6 @@ class World:
             enqueued=len(events),
         )
         self.written(synced=True)
-        return True
 
     def hand_out(
         self, events: Sequence[Kept], deliveries: Sequence[Delivery], *, worker: bool
@@ -290,13 +302,24 @@ class World:
             )
         self.written()
 
-    def hand_out_to_nobody(self, topic: str | None, count: int) -> None:
-        """Lease events to a caller that has gone, and take them back."""
+    def hand_out_to_nobody(self, caller: int, topic: str | None, count: int) -> None:
+        """Lease events to a caller that has gone."""
         for event in self.next_events(topic, count):
             # Nobody knows the receipt that was made, but it makes those before it stale.
             which = self.ledger.deliveries.get(event.payload, -1) + 0.5
-            back = attrs.evolve(event, delivery=which, receipt_open=True)
-            self._put(back, turn=1, consumed=1)
+            self._put(
+                attrs.evolve(event, place=Place.LEASED, delivery=which, receipt_open=True),
+                turn=1,
+                consumed=1,
+            )
+            self.adrift |= {(caller, event.number)}
+
+    def take_back(self, caller: int) -> None:
+        """Put back what a caller that has gone did not get."""
+        for event in self:
+            if (caller, event.number) in self.adrift:
+                self._put(attrs.evolve(event, place=Place.WAITING))
+                self.adrift -= {(caller, event.number)}
         self.written()
 
     def held(self, receipt: str) -> Kept | None:
@@ -446,12 +469,13 @@ def explain(worlds: Iterable[World], step: Callable[[World], Iterable[World]]) -
     Raises:
         AssertionError: there is none.
     """
-    left: dict[State, World] = {}
+    left: dict[object, World] = {}
     objections: list[str] = []
     for world in worlds:
         try:
             for after in step(world.copy()):
-                same = left.setdefault(after.state, after)
+                key = after.state, after.admitted, after.adrift
+                same = left.setdefault(key, after)
                 if same is not after:
                     same.on_disk = (*dict.fromkeys((*same.on_disk[:-1], *after.on_disk)),)
         except Contradiction as contradiction:

@@ -8,8 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
-from itertools import permutations
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import hypothesis.strategies as st
@@ -30,12 +29,12 @@ from actors.broker import (
     NewEvent,
     NoSuchDeadLetter,
     NoSuchLease,
-    Unavailable,
+    OutcomeUnknown,
 )
 from actors.settings import BrokerSettings
 from tests.broker.bench import Call
 from tests.broker.embedded_bench import EmbeddedBench, open_embedded_bench
-from tests.machines.model import Ledger, Rules, Seen, World, expect, explain
+from tests.machines.model import Ledger, Place, Rules, Seen, World, expect, explain
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "120"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "40"))
@@ -54,10 +53,12 @@ batches = st.lists(st.sampled_from(TOPICS), min_size=1, max_size=3)
 wanted = st.sampled_from([None, *TOPICS])
 counts = st.sampled_from([1, 2, 10])
 seeds = st.integers(0, 2**16)
-# Counts from the newest receipt on; most of what is interesting happens to the last few.
-picks = st.one_of(st.integers(0, 3), st.integers(0, 30))
+# Most of what is interesting happens to the receipts that hold, which are few and come first.
+picks = st.one_of(st.integers(0, 2), st.integers(0, 2), st.integers(0, 30))
 
-Worlds = Iterable[World]
+
+Step: TypeAlias = Callable[[World], Iterable[World]]
+"""From a world to those that are possible after it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -66,16 +67,57 @@ class Op:
 
     Attributes:
         call: what to do.
-        check: steps from one world to those that the outcome allows.
-        undone: steps to those that are possible when nobody learned the outcome.
+        answered: the steps in which it took effect, given its answer.
+        unanswered: the steps in which it may have, when its caller went away.
         learn: takes note of what callers were told.
     """
 
-    name: str
     call: Callable[[Broker], Awaitable[Any]]
-    check: Callable[..., Worlds]
-    undone: Callable[[World], Worlds]
+    answered: Callable[[Any], list[Step]]
+    unanswered: list[Step]
     learn: Callable[[Any], None] = lambda _: None
+
+    def steps(self, call: Call[Any]) -> list[Step]:
+        return self.answered(call.answer) if call.answered else self.unanswered
+
+
+def surely(act: Callable[[World], object]) -> Step:
+    """Make a step that happens."""
+
+    def step(world: World) -> Iterable[World]:
+        act(world)
+        yield world
+
+    return step
+
+
+def perhaps(act: Callable[[World], object]) -> Step:
+    """Make a step that happens or does not."""
+
+    def step(world: World) -> Iterable[World]:
+        yield world.copy()
+        act(world)
+        yield world
+
+    return step
+
+
+def simple(
+    call: Callable[[Broker], Awaitable[Any]],
+    act: Callable[[World], object],
+    read: Callable[[Any], object],
+) -> Op:
+    """Make a call that takes effect in one step, with an answer that the model knows."""
+
+    def compare(world: World, answer: Any) -> None:
+        expected, got = act(world), read(answer)
+        expect(got == expected, f"the answer {expected}, not {got}")
+
+    return Op(
+        call=call,
+        answered=lambda answer: [surely(partial(compare, answer=answer))],
+        unanswered=[perhaps(act)],
+    )
 
 
 @attrs.define(eq=False)
@@ -130,6 +172,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.worlds = [World(rules, self.ledger, self.now)]
         self.parked: list[Parked] = []
         self.published = 0
+        self.consumed = 0
 
     def teardown(self) -> None:
         if hasattr(self, "stack"):
@@ -157,8 +200,6 @@ class BrokerMachine(RuleBasedStateMachine):
         if call.answered:
             self._conclude([(op, call)])
         else:
-            for world in self.worlds:
-                expect(not world.next_events(topic, count), f"events for a poll of {topic}")
             self.parked.append(Parked(call, topic, count, self.now + timeout_ms, worker))
 
     @precondition(lambda self: self.parked)
@@ -197,16 +238,14 @@ class BrokerMachine(RuleBasedStateMachine):
         self._do(self._release([self._receipt(pick) for pick in chosen]))
 
     @precondition(lambda self: self.ledger.receipts)
-    @rule(chosen=st.lists(picks, min_size=1, max_size=2), again=st.booleans())
-    def resolve(self, chosen: list[int], again: bool) -> None:
-        receipts = [self._receipt(pick) for pick in chosen]
+    @rule(
+        pick=picks, others=st.lists(picks, max_size=2), again=st.sampled_from([True, True, False])
+    )
+    def resolve(self, pick: int, others: list[int], again: bool) -> None:
+        letters = [letter[0] for letter in self.worlds[0].seen().letters]
+        receipts = [letters[pick % len(letters)]] if letters else []
+        receipts += [self._receipt(other) for other in others]
         self._do(self._resolve(receipts, reprocess=again))
-
-    @precondition(lambda self: any(w.seen().letters for w in self.worlds))
-    @rule(pick=picks, again=st.booleans())
-    def resolve_a_dead_letter(self, pick: int, again: bool) -> None:
-        letters = [letter for world in self.worlds for letter in world.seen().letters]
-        self._do(self._resolve([letters[pick % len(letters)][0]], reprocess=again))
 
     # Several calls in one instant, some of whose callers may go away
 
@@ -226,35 +265,36 @@ class BrokerMachine(RuleBasedStateMachine):
         while self.now < until:
             self._pass_time(until)
 
-    @rule(down_ms=down_times)
-    def restart(self, down_ms: int) -> None:
-        self.portal.call(self.bench.stop)
-        for poll in self.parked:
-            assert poll.call.answer == ()
-        self._start([world.state for world in self.worlds], down_ms)
-
-    @rule(down_ms=down_times)
-    def kill(self, down_ms: int) -> None:
-        self.portal.call(self.bench.kill)
-        self._start([world.state for world in self.worlds], down_ms)
-
-    @rule(seed=seeds, down_ms=down_times)
-    def cut_power(self, seed: int, down_ms: int) -> None:
-        self.portal.call(self.bench.cut_power, seed)
-        self._start([state for world in self.worlds for state in world.on_disk], down_ms)
+    @rule(how=st.sampled_from(["stop", "kill", "power cut"]), seed=seeds, down_ms=down_times)
+    def restart(self, how: str, seed: int, down_ms: int) -> None:
+        states = [world.state for world in self.worlds]
+        match how:
+            case "stop":
+                self.portal.call(self.bench.stop)
+                for poll in self.parked:
+                    assert poll.call.answer == ()
+            case "kill":
+                self.portal.call(self.bench.kill)
+            case _:
+                self.portal.call(self.bench.cut_power, seed)
+                states = [state for world in self.worlds for state in world.on_disk]
+        self._start(states, down_ms)
 
     @precondition(lambda self: not self.parked)
     @rule(seed=seeds, down_ms=down_times, data=st.data())
     def cut_power_during_a_call(self, seed: int, down_ms: int, data: st.DataObject) -> None:
         op = self._draw_op(data, promises=True)
         call = self.portal.call(self._cut_power, seed, op)
-        before, worlds = self.worlds, []
-        answer = call.answer if call.answered else None
-        if isinstance(answer, tuple) or (isinstance(answer, Unavailable) and not _failed(answer)):
-            op.learn(answer)
-            worlds = explain(before, partial(op.check, answer=answer))
+        before, worlds = self.worlds, self.worlds
+        if call.answered and not isinstance(call.answer, OutcomeUnknown):
+            op.learn(call.answer)
+            steps = op.answered(call.answer)
         else:
-            worlds = [*before, *(after for world in before for after in op.undone(world.copy()))]
+            steps = op.unanswered
+        for step in steps:
+            worlds = explain(worlds, step)
+        if steps is op.unanswered:
+            worlds = [*before, *worlds]
         self._start([state for world in worlds for state in world.on_disk], down_ms)
 
     @invariant()
@@ -273,6 +313,7 @@ class BrokerMachine(RuleBasedStateMachine):
             events.append(
                 (b'{"n":%d%s}' % (self.published, b" " * (self.published % 5 * 5)), topic)
             )
+        caller = self.published
 
         def learn(answer: Any) -> None:
             if isinstance(answer, tuple):
@@ -280,124 +321,84 @@ class BrokerMachine(RuleBasedStateMachine):
                     self.ledger.published(payload, accepted.id, accepted.timestamp)
                     assert accepted.timestamp == self.now
 
-        def check(world: World, answer: Any) -> Worlds:
-            accepted = world.publish(events)
-            expect(isinstance(answer, tuple) == accepted, f"accepted to be {accepted}")
-            return [world]
+        def admit(world: World, *, accepted: bool) -> None:
+            expect(world.admit(caller, len(events)) == accepted, f"acceptance to be {not accepted}")
 
-        def undone(world: World) -> Worlds:
-            yield world.copy()
-            if world.publish(events):
-                yield world
+        def publish(world: World) -> None:
+            world.publish(caller, events)
 
         return Op(
-            name=f"publish {events}",
             call=lambda broker: broker.enqueue([NewEvent(p, topic) for p, topic in events]),
-            check=check,
-            undone=undone,
+            answered=lambda answer: [
+                surely(partial(admit, accepted=isinstance(answer, tuple))),
+                surely(publish),
+            ],
+            unanswered=[perhaps(lambda world: world.admit(caller, len(events))), surely(publish)],
             learn=learn,
         )
 
     def _consume(self, topic: str | None, count: int, *, worker: bool, timeout_ms: int = 0) -> Op:
         consumer = Consumer(ConsumerKind.WORKER if worker else ConsumerKind.CLIENT)
+        self.consumed += 1
+        caller = self.consumed
 
-        def check(world: World, answer: tuple[Delivery, ...]) -> Worlds:
+        def hand_out(world: World, answer: tuple[Delivery, ...]) -> None:
             world.hand_out(world.next_events(topic, count), answer, worker=worker)
-            return [world]
-
-        def undone(world: World) -> Worlds:
-            yield world.copy()
-            world.hand_out_to_nobody(topic, count)
-            yield world
 
         return Op(
-            name=f"consume {count} of {topic}",
             call=lambda broker: broker.consume(
                 topic=topic, max_events=count, timeout_ms=timeout_ms, consumer=consumer
             ),
-            check=check,
-            undone=undone,
+            answered=lambda answer: [surely(partial(hand_out, answer=answer))],
+            unanswered=[
+                perhaps(lambda world: world.hand_out_to_nobody(caller, topic, count)),
+                surely(lambda world: world.take_back(caller)),
+            ],
             learn=self._learn_deliveries,
         )
 
     def _acknowledge(self, receipts: list[str]) -> Op:
-        def check(world: World, answer: Any) -> Worlds:
+        def compare(world: World, answer: Any) -> None:
             just_settled = world.just_settled
             expected = world.acknowledge(receipts)
             got = [x.reason is None for x in answer]
             # Calls at the same time share one result.
-            shared = [
-                x or receipt in just_settled for x, receipt in zip(expected, receipts, strict=True)
-            ]
-            expect(got in (expected, shared), f"acknowledging to answer {expected}, not {got}")
-            return [world]
-
-        def undone(world: World) -> Worlds:
-            yield world.copy()
-            world.acknowledge(receipts)
-            yield world
+            told = zip(expected, receipts, strict=True)
+            shared = [settled or receipt in just_settled for settled, receipt in told]
+            expect(got in (expected, shared), f"an acknowledgement to answer {expected}, not {got}")
 
         return Op(
-            name=f"acknowledge {receipts}",
             call=lambda broker: broker.acknowledge(receipts),
-            check=check,
-            undone=undone,
+            answered=lambda answer: [surely(partial(compare, answer=answer))],
+            unanswered=[perhaps(lambda world: world.acknowledge(receipts))],
         )
 
     def _nack(self, receipts: list[str], *, requeue: bool, delay_ms: int | None) -> Op:
-        return self._settling(
-            f"nack {receipts}",
+        return simple(
             lambda broker: broker.nack(receipts, requeue=requeue, delay_ms=delay_ms),
             lambda world: world.nack(receipts, requeue=requeue, delay_ms=delay_ms),
             lambda answer: [not isinstance(x, NoSuchLease) for x in answer],
         )
 
     def _extend(self, receipt: str, length: int) -> Op:
-        return self._settling(
-            f"extend {receipt}",
+        return simple(
             lambda broker: broker.extend([receipt], visibility_timeout_ms=length),
             lambda world: world.extend(receipt, length),
             lambda answer: answer[0].deadline if isinstance(answer[0], Extension) else None,
         )
 
     def _resolve(self, receipts: list[str], *, reprocess: bool) -> Op:
-        return self._settling(
-            f"resolve {receipts}",
+        return simple(
             lambda broker: broker.reprocess(receipts) if reprocess else broker.discard(receipts),
             lambda world: world.resolve(receipts, reprocess=reprocess),
             lambda answer: [not isinstance(x, NoSuchDeadLetter) for x in answer],
         )
 
     def _release(self, receipts: list[str]) -> Op:
-        async def release(broker: Broker) -> tuple[()]:
+        async def release(broker: Broker) -> None:
             broker.release(receipts)
-            return ()
 
-        return self._settling(
-            f"release {receipts}",
-            release,
-            lambda world: world.release(receipts),
-            lambda _: None,
-        )
-
-    def _settling(
-        self,
-        name: str,
-        call: Callable[[Broker], Awaitable[Any]],
-        act: Callable[[World], object],
-        read: Callable[[Any], object],
-    ) -> Op:
-        def check(world: World, answer: Any) -> Worlds:
-            expected, got = act(world), read(answer)
-            expect(got == expected, f"{name} to answer {expected}, not {got}")
-            return [world]
-
-        def undone(world: World) -> Worlds:
-            yield world.copy()
-            act(world)
-            yield world
-
-        return Op(name=name, call=call, check=check, undone=undone)
+        return simple(release, lambda world: world.release(receipts), lambda answer: answer)
 
     def _draw_op(self, data: st.DataObject, *, promises: bool = False) -> Op:
         """Draw a call; one whose answer promises something that outlives a power cut, if asked."""
@@ -429,8 +430,16 @@ class BrokerMachine(RuleBasedStateMachine):
                 return self._resolve(receipts, reprocess=data.draw(st.booleans(), label="again"))
 
     def _receipt(self, pick: int) -> str:
-        receipts = self.ledger.receipts
-        return receipts[-1 - pick % len(receipts)]
+        """Pick a receipt: those that hold come first, then those of dead letters, then the rest."""
+        world = self.worlds[0]
+        known = self.ledger.receipts_of
+        here = {Place.LEASED: 0, Place.DEAD: 1, Place.WAITING: 2}
+        current = {
+            known.get((event.payload, event.delivery)): here.get(event.place, 3) for event in world
+        }
+        # Sorting is stable: among equals the newest comes first.
+        receipts = sorted(reversed(self.ledger.receipts), key=lambda x: current.get(x, 3))
+        return receipts[pick % len(receipts)]
 
     def _learn_deliveries(self, deliveries: Any) -> None:
         assert isinstance(deliveries, tuple), deliveries
@@ -449,31 +458,17 @@ class BrokerMachine(RuleBasedStateMachine):
                 op.learn(call.answer)
         for world in self.worlds:
             world.just_settled = frozenset()
-        found: list[World] = []
-        problems: list[AssertionError] = []
-        for order in permutations(calls):
-            try:
-                found += self._explain_in_order(order)
-            except AssertionError as problem:
-                problems.append(problem)
+        objections: list[AssertionError] = []
+        found = _in_any_order(self.worlds, [op.steps(call) for op, call in calls], objections)
         if not found:
-            raise problems[0]
-        self.worlds = explain(found, lambda world: [world])
+            raise objections[0]
+        self.worlds = explain(found, surely(lambda _: None))
         if any(not call.answered for _, call in calls):
             # The lease that nobody got, and its end, are on disk together.
             self.portal.call(self._sync)
             for world in self.worlds:
                 world.written(synced=True)
         self._observe()
-
-    def _explain_in_order(self, calls: Sequence[tuple[Op, Call[Any]]]) -> list[World]:
-        worlds = self.worlds
-        for op, call in calls:
-            if call.answered:
-                worlds = explain(worlds, partial(op.check, answer=call.answer))
-            else:
-                worlds = explain(worlds, op.undone)
-        return worlds
 
     def _observe(self, *, in_order: bool = True) -> None:
         """See to which polls were answered, and compare all that the broker shows."""
@@ -482,13 +477,12 @@ class BrokerMachine(RuleBasedStateMachine):
             self._learn_deliveries(poll.call.answer)
         seen = self.portal.call(self._look)
 
-        def step(world: World) -> Worlds:
+        def compare(world: World) -> None:
             serve = self._serve_in_order if in_order else self._serve_in_some_order
             serve(world)
             world.check(seen)
-            return [world]
 
-        self.worlds = explain(self.worlds, step)
+        self.worlds = explain(self.worlds, surely(compare))
         self.parked = [poll for poll in self.parked if poll not in ended]
         assert len(self.worlds) < WORLDS_MAX
 
@@ -602,8 +596,23 @@ class BrokerMachine(RuleBasedStateMachine):
         return self.bench.now()
 
 
-def _failed(answer: Unavailable) -> bool:
-    return answer.code == "STORAGE_FAILED"
+def _in_any_order(
+    worlds: list[World], calls: list[list[Step]], objections: list[AssertionError]
+) -> list[World]:
+    """Return the worlds in which the calls' steps were taken in one order or another."""
+    if not any(calls):
+        return worlds
+    found: list[World] = []
+    for i, steps in enumerate(calls):
+        if steps:
+            try:
+                after = explain(worlds, steps[0])
+            except AssertionError as objection:
+                objections.append(objection)
+            else:
+                left = [*calls[:i], steps[1:], *calls[i + 1 :]]
+                found += _in_any_order(after, left, objections)
+    return found
 
 
 TestBroker = BrokerMachine.TestCase

@@ -100,7 +100,7 @@ async def _ends_by_itself(broker: BrokerProcess) -> bool:
 
             async def at_rest() -> bool:
                 now = await status(client)
-                return now["queue"]["size"] == now["inflight"]["count"] == 0
+                return bool(now["queue"]["size"] == now["inflight"]["count"] == 0)
 
             await until(at_rest, "the worker to do its work")
     except (BrokerEnded, httpx.TransportError):

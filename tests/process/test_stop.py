@@ -155,7 +155,7 @@ async def test_a_second_signal_ends_it_at_once_with_nothing_lost(
     assert not (slow.directory / "done").exists()
     await slow.start(EVENT_HANDLER="")
     async with slow.client() as client:
-        retries = {}
+        retries: dict[str, int] = {}
         while len(retries) < 2:
             for event in await consume(client, 10, timeout_ms=10_000):
                 retries[event["payload"]["name"]] = event["retries"]
