@@ -25,6 +25,7 @@ from actors.broker import (
 from actors.clock import Clock
 from actors.credits import Credits
 from actors.dead_letters_port import DeadLettersPort, PageReply, ResolveReply
+from actors.error_text import error_text
 from actors.inflight_port import ExtendReply, InflightPort, NackReply
 from actors.polls import Poll, PollState
 from actors.queue_port import QueuePort
@@ -177,7 +178,9 @@ class EmbeddedBroker:
         if (refusal := self._refusal(credit)) is not None:
             return refusal
         reply = NackReply(credit)
-        self._crew.inflight.nack(receipts, reply, requeue=requeue, delay_ms=delay_ms, error=error)
+        self._crew.inflight.nack(
+            receipts, reply, requeue=requeue, delay_ms=delay_ms, error=error_text(error)
+        )
         return await reply.wait()
 
     async def extend(

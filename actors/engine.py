@@ -187,6 +187,7 @@ async def _run(
             ids=ids,
             entries=restored.waiting,
             next_number=restored.next_number,
+            last_event_at=restored.last_event_at,
         ),
         open_reaper(
             boxes.reaper,

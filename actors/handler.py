@@ -110,7 +110,9 @@ def load_handler(spec: str) -> Handler:
         try:
             found = getattr(found, name)
         except AttributeError:
-            raise HandlerError(f"{spec!r}: {module_name!r} has no {function_name!r}") from None
+            raise HandlerError(
+                f"{spec!r}: there is no {function_name!r} in {module_name!r}"
+            ) from None
     return make_handler(found, name=spec)
 
 
@@ -122,7 +124,7 @@ def make_handler(function: Function, *, name: str | None = None) -> Handler:
     """
     name = name or str(getattr(function, "__qualname__", function))
     if not _is_async(function):
-        raise HandlerError(f"{name!r} is not an async function")
+        raise HandlerError(f"{name!r} is not an async function; a handler is async def f(event)")
     parameters = [
         parameter
         for parameter in inspect.signature(function).parameters.values()

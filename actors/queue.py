@@ -64,6 +64,7 @@ class _QueueActor:
         clock: Clock,
         ids: EventIds,
         next_number: int,
+        last_event_at: int | None,
     ) -> None:
         self._mailbox = mailbox
         self._wal = wal
@@ -81,7 +82,7 @@ class _QueueActor:
         self._in_log: deque[list[Enqueue]] = deque()
         self._cached_bytes = 0
         self._announced: int | None = None
-        self._last_event_at: int | None = None
+        self._last_event_at = last_event_at
         self._intake_open = True
         self._stopping = False
 
@@ -353,6 +354,7 @@ async def open_queue(
     ids: EventIds,
     entries: Iterable[Entry] = (),
     next_number: int = 1,
+    last_event_at: int | None = None,
 ) -> AsyncIterator[QueuePort]:
     """Run the queue; on the way out it answers all polls and finishes what the log has.
 
@@ -367,6 +369,7 @@ async def open_queue(
         ids: writes event ids.
         entries: what waited when the last process ended, in the order of (due, number).
         next_number: the number of the next new event.
+        last_event_at: when the newest event was accepted, wall time; None if there was none.
     """
     actor = _QueueActor(
         mailbox,
@@ -378,6 +381,7 @@ async def open_queue(
         clock=clock,
         ids=ids,
         next_number=next_number,
+        last_event_at=last_event_at,
     )
     actor.restore(entries)
     port = QueuePort(mailbox)

@@ -19,12 +19,14 @@ class Restored:
         leases: whose holders may still settle them.
         dead: in the order of death.
         next_number: of the next new event.
+        last_event_at: when the newest event was accepted, wall time; None if there was none.
     """
 
     waiting: list[Entry]
     leases: list[Lease]
     dead: list[DeadLetter]
     next_number: int
+    last_event_at: int | None = None
 
 
 def restore(recovered: Recovered, at: Moment) -> Restored:
@@ -48,7 +50,13 @@ def restore(recovered: Recovered, at: Moment) -> Restored:
     recovered.waiting.sort(key=lambda entry: (entry.due, entry.event.number))
     for lease in recovered.leases:
         lease.deadline = at.now + min(lease.length, max(0, lease.deadline - at.now))
-    return Restored(recovered.waiting, recovered.leases, recovered.dead, recovered.next_number)
+    return Restored(
+        recovered.waiting,
+        recovered.leases,
+        recovered.dead,
+        recovered.next_number,
+        recovered.last_event_at,
+    )
 
 
 def _put_off(entry: Entry) -> bool:

@@ -21,8 +21,13 @@ from persistence.errors import StorageError
 from persistence.facts import Fact
 from persistence.log import EventLog
 
+MARK_AFTER_S = 0.05
+"""How long nothing comes before the log notes what is synced, seconds; see `EventLog.mark`."""
+
 FAILURE_LINGER_S = 1.0
 """How long a failed log goes on telling callers so before it ends the process, seconds."""
+
+_FAILED = "The log failed; the broker is ending, and will recover when it is started again."
 
 _log = structlog.get_logger(__name__)
 
@@ -125,6 +130,7 @@ class _WalWriterActor:
         self._fsync = fsync
         self._blocking = blocking
         self._sync_at = float("inf")
+        self._mark_at = float("inf")
 
     async def run(self) -> None:
         """Write until told to stop.
@@ -143,8 +149,8 @@ class _WalWriterActor:
                 self._refuse(message, "the log is closed")
 
     async def _drain(self) -> list[_Message]:
-        """Wait for messages; while written facts wait for their sync, no longer than that."""
-        with trio.move_on_at(self._sync_at):
+        """Wait for messages, but no longer than until a sync or a mark is due."""
+        with trio.move_on_at(min(self._sync_at, self._mark_at)):
             return await self._mailbox.drain()
         return []
 
@@ -153,9 +159,13 @@ class _WalWriterActor:
         appends = [message for message in messages if isinstance(message, Append)]
         if appends:
             await self._commit(appends)
-        if trio.current_time() >= self._sync_at:
+        now = trio.current_time()
+        if now >= self._sync_at:
             await self._blocking(self._log.sync)
-            self._sync_at = float("inf")
+            self._synced()
+        elif now >= self._mark_at and not messages:
+            await self._blocking(self._log.mark)
+            self._mark_at = float("inf")
         return len(appends) == len(messages)
 
     async def _commit(self, appends: list[Append]) -> None:
@@ -165,11 +175,14 @@ class _WalWriterActor:
         try:
             batch = self._log.prepare(facts, now=self._wall()) if facts else None
             payloads = await self._blocking(partial(self._do, batch, events, sync=sync))
-        except StorageError as error:
+        except StorageError:
             for append in appends:
-                append.answer([], str(error))
+                append.answer([], _FAILED)
             raise
-        self._written(synced=sync or batch is None)
+        if sync:
+            self._synced()
+        elif batch is not None:
+            self._plan_sync()
         start = 0
         for append in appends:
             end = start + len(append.load)
@@ -184,21 +197,25 @@ class _WalWriterActor:
             self._log.sync()
         return self._log.read(load) if load else []
 
-    def _written(self, *, synced: bool) -> None:
-        """Plan the sync of what was written without one."""
-        if self._fsync.before_answer or self._fsync.interval_ms is None or synced:
-            return
-        self._sync_at = min(self._sync_at, trio.current_time() + self._fsync.interval_ms / 1000)
+    def _synced(self) -> None:
+        self._sync_at = float("inf")
+        self._mark_at = trio.current_time() + MARK_AFTER_S
+
+    def _plan_sync(self) -> None:
+        """See to the sync of what was written without one."""
+        if not self._fsync.before_answer and self._fsync.interval_ms is not None:
+            at = trio.current_time() + self._fsync.interval_ms / 1000
+            self._sync_at = min(self._sync_at, at)
 
     async def _fail(self, reason: str) -> None:
         """Never touch the log again; tell everybody for a moment; then end the process."""
         _log.error("log failed", reason=reason)
-        self._handle.failure = reason
+        self._handle.failure = _FAILED
         self._handle.failed.set()
         with trio.move_on_after(FAILURE_LINGER_S):
             while True:
                 for message in await self._mailbox.drain():
-                    self._refuse(message, reason)
+                    self._refuse(message, _FAILED)
         raise LogFailed(reason)
 
     def _refuse(self, message: _Message, reason: str) -> None:

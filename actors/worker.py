@@ -19,14 +19,17 @@ from actors.broker import (
     Trouble,
     Unavailable,
 )
+from actors.error_text import error_text
 from actors.handler import Handler
 from actors.mailbox import Mailbox
 
 POLL_MS = 30_000
-ERROR_CHARACTERS_MAX = 1000
 _MARGIN_MAX_S = 0.25
 _MARGIN_SHARE = 0.05
 _MAILBOX_ROOM = 4
+
+# What passes through a handler and is not its failure: cancelled, closed, interrupted.
+_OURS = (trio.Cancelled, GeneratorExit, KeyboardInterrupt)
 
 _log = structlog.get_logger(__name__)
 
@@ -189,15 +192,17 @@ class Worker:
         """Call the handler; whatever it raises is its failure, but for a cancellation of ours."""
         try:
             await self._handler(delivery)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 -- the user's own code
-            return describe(error)
+        except _OURS:
+            raise
         except BaseExceptionGroup as group:
             # Out of a nursery of the handler's own: a cancellation passes on alone, or an error
             # beside it would crash the worker and no retry would be counted.
-            others = group.split((Exception, SystemExit))[1]
-            if others is not None:
-                raise others from None
+            ours = group.subgroup(_OURS)
+            if ours is not None:
+                raise ours from None
             return describe(group)
+        except BaseException as error:  # noqa: BLE001 -- the user's own code, whatever it raises
+            return describe(error)
         return _Verdict.SUCCEEDED
 
     async def _renew(self, delivery: Delivery, scope: trio.CancelScope, give_up_at: float) -> None:
@@ -231,4 +236,4 @@ def describe(error: BaseException) -> str:
         except Exception as broken:  # noqa: BLE001 -- the user's own code
             message = f"(its text could not be read: {type(broken).__name__})"
         text = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return text[:ERROR_CHARACTERS_MAX]
+    return error_text(text)

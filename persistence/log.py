@@ -60,6 +60,7 @@ class EventLog:
         self._base = header.base
         self._salt = header.salt
         self._synced = end
+        self._noted = 0  # the highest synced position that a written header names
         self._end = end
         self._next = end
         self._unwritten: deque[Batch] = deque()
@@ -200,6 +201,7 @@ class EventLog:
                 self._failure = failure
             raise failure from error
         self._end = batch.end
+        self._noted = self._synced
         self._unwritten.popleft()
 
     def sync(self) -> None:
@@ -244,6 +246,29 @@ class EventLog:
             offset = error.position - self._base
             raise LogDamaged(self._where, offset, error.detail) from error
 
+    def mark(self) -> bool:
+        """Note in the log what is synced, if the log does not say so yet. Not synced itself.
+
+        A batch's header names what was synced before it, so nothing vouches for the newest batch
+        until another one follows: damage to it looks like a write that was cut short. The mark is
+        an empty batch that vouches for it.
+
+        Returns:
+            False if the disk had no room for it; the log is whole without.
+
+        Raises:
+            StorageError: the log has failed before.
+        """
+        self._refuse_after_failure()
+        if self._noted == self._synced or self._unwritten:
+            return True
+        try:
+            self.write(self.prepare([]))
+        except WriteFailed:
+            self.abandon()
+            return False
+        return True
+
     def close(self) -> None:
         """Sync, leave a mark that says so, and let go of the directory. Idempotent.
 
@@ -267,11 +292,8 @@ class EventLog:
 
     def _leave_mark(self) -> None:
         self.abandon()  # nobody will write these any more
-        try:
-            self.write(self.prepare([]))
-        except WriteFailed:
-            return  # a full disk; the log is whole without it
-        self.sync()
+        if self.mark():
+            self.sync()
 
     @property
     def _where(self) -> str:

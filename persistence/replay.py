@@ -41,6 +41,7 @@ class Recovered:
         next_number: least event number never given away.
         counters: totals over the log's life.
         boot: number of the last process that had the log, 0 if none.
+        last_event_at: when the newest event was accepted; None if the log has none.
     """
 
     waiting: list[Entry]
@@ -49,6 +50,7 @@ class Recovered:
     next_number: int
     counters: Counters
     boot: int
+    last_event_at: int | None = None
 
 
 class _ImpossibleError(Exception):
@@ -67,6 +69,7 @@ class Replay:
         self.next_number = next_number
         self.counters = Counters() if counters is None else counters
         self.boot = boot
+        self.last_event_at: int | None = None
 
     def find(self, number: int) -> Event:
         """Give the event of a number.
@@ -109,6 +112,7 @@ class Replay:
             next_number=self.next_number,
             counters=self.counters,
             boot=self.boot,
+            last_event_at=self.last_event_at,
         )
 
 
@@ -124,6 +128,7 @@ def _enqueued(state: Replay, fact: Enqueued) -> None:
     if number in state.waiting or number in state.leases or number in state.dead:
         raise _ImpossibleError
     state.waiting[number] = Entry(fact.event, fact.due)
+    state.last_event_at = fact.event.timestamp
     if number >= state.next_number:
         state.next_number = number + 1
 

@@ -138,7 +138,13 @@ class Connection(TCPServer):
 def _not_http(status: int) -> Problem:
     if status == http.HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return Problem(status, Code.HEADERS_TOO_LARGE.value, "The headers are too large.")
-    detail = "This is not a valid HTTP request, or it uses what this server does not know."
+    if status == http.HTTPStatus.NOT_IMPLEMENTED:
+        detail = "This transfer coding is not known here; send the body plain or chunked."
+        return Problem(status, Code.INVALID_REQUEST.value, detail)
+    detail = (
+        "This is not a valid HTTP request. Common causes: characters in the URL that are not"
+        " percent-encoded, no Host header, lengths of the body that contradict each other."
+    )
     return Problem(status, Code.INVALID_REQUEST.value, detail)
 
 

@@ -63,7 +63,9 @@ def run_broker(settings: Settings) -> int:
     code = FAILED
     try:
         code = trio.run(serve, settings, _end_soon)
-    except* (HandlerError, ListenError, StartError) as group:
+    except* HandlerError as group:
+        log.error("cannot start", reason=f"EVENT_HANDLER: {_sentence(group)}")  # noqa: TRY400
+    except* (ListenError, StartError) as group:
         log.error("cannot start", reason=_sentence(group))  # noqa: TRY400 - the reason is all
     except* LogFailed as group:
         log.critical("the log failed, stopping", reason=_sentence(group))

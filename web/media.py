@@ -7,7 +7,9 @@ from web.problems import Code, ProblemError
 
 __all__ = ["NDJSON", "check_media_type"]
 
-NDJSON = frozenset({"application/x-ndjson", "application/jsonlines"})
+NDJSON = frozenset(
+    {"application/x-ndjson", "application/ndjson", "application/jsonlines", "application/jsonl"}
+)
 FORM = "application/x-www-form-urlencoded"
 SHOWN_MAX = 80
 
@@ -44,7 +46,7 @@ def check_media_type(call: Call, more: frozenset[str] = frozenset()) -> str:
     )
     if (is_json or media_type in more) and charset in {"utf-8", "utf8"}:
         return media_type
-    allowed = " or ".join(["application/json", *sorted(more)])
+    allowed = " or ".join(["application/json", *(sorted(more)[-1:])])
     hint = " (curl sends this one unless told otherwise with -H)" if media_type == FORM else ""
     raise ProblemError.of(
         Code.UNSUPPORTED_MEDIA_TYPE,

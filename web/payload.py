@@ -18,6 +18,7 @@ DEPTH_MAX = 100
 RECEIPTS_MAX = 1000
 RECEIPT_CHARS_MAX = 256
 WHITESPACE = b" \t\r\n"
+NDJSON_HINT = " Send one object a line with Content-Type application/x-ndjson, or an array."
 STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 # An escaped half of a pair whose other half does not stand where it must.
 LONE_SURROGATE = re.compile(
@@ -128,6 +129,8 @@ def _fault_text(error: Exception, raw: bytes) -> str:
         return "it is empty"
     if raw.startswith(b"\xef\xbb\xbf"):
         return "it starts with a byte order mark"
+    if "out of range" in str(error):
+        return "it has a number that is too large to be read"
     if not isinstance(error, msgspec.ValidationError) and LONE_SURROGATE.search(raw):
         return "it has half of a surrogate pair"
     return str(error).replace("JSON is malformed", "malformed JSON")
@@ -145,8 +148,10 @@ def _elements(body: bytes) -> list[bytes]:
         index, own_fault = _first_bad_element(body)
         if index is not None:
             raise _bad_element(index, own_fault or fault) from None
+        hint = "" if body.lstrip(WHITESPACE).startswith(b"[") else NDJSON_HINT
         raise ProblemError.of(
-            Code.INVALID_PAYLOAD, f"The body is not a JSON array of events: {fault}."
+            Code.INVALID_PAYLOAD,
+            f"The body is not a JSON array of events: {own_fault or fault}.{hint}",
         ) from None
 
 
@@ -159,7 +164,8 @@ def _bad_element(index: int, fault: str) -> ProblemError:
 def _first_bad_element(body: bytes) -> tuple[int | None, str | None]:
     """Return where a broken array breaks, and what is wrong with that element if it has an end.
 
-    Slow, and only for bodies that are refused. No index: it is no array.
+    Slow, and only for bodies that are refused. No index: it is no array, or it breaks between
+    two elements.
     """
     # Bytes that are not UTF-8 survive the way to text and back.
     text = body.decode("utf-8", "surrogateescape")
@@ -175,6 +181,8 @@ def _first_bad_element(body: bytes) -> tuple[int | None, str | None]:
             return index, None
         fault = object_fault(text[start:end].encode("utf-8", "surrogateescape"))
         match = COMMA.match(text, end)
-        if fault is not None or match is None:
+        if fault is not None:
             return index, fault
+        if match is None:
+            return None, f"after the event at index {index} there is neither a comma nor the end"
         index += 1

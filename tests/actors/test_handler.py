@@ -92,8 +92,8 @@ def test_a_module_that_fails_to_import_says_why(write: Write) -> None:
 
 def test_a_function_that_is_not_there(write: Write) -> None:
     write("shop2.py", "async def handle(event): ...")
-    assert refusal("shop2:handel") == "'shop2:handel': 'shop2' has no 'handel'"
-    assert refusal("shop2:handle.x") == "'shop2:handle.x': 'shop2' has no 'handle.x'"
+    assert refusal("shop2:handel") == "'shop2:handel': there is no 'handel' in 'shop2'"
+    assert refusal("shop2:handle.x") == ("'shop2:handle.x': there is no 'handle.x' in 'shop2'")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,9 @@ def test_a_function_that_is_not_there(write: Write) -> None:
 )
 def test_what_is_not_an_async_function_is_refused(write: Write, text: str) -> None:
     write("wrong.py", text)
-    assert refusal("wrong:f") == "'wrong:f' is not an async function"
+    assert refusal("wrong:f") == (
+        "'wrong:f' is not an async function; a handler is async def f(event)"
+    )
 
 
 @pytest.mark.parametrize(

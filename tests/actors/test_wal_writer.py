@@ -15,12 +15,14 @@ from actors.mailbox import Mailbox
 from actors.settings import FsyncPolicy
 from actors.wal_writer import (
     FAILURE_LINGER_S,
+    MARK_AFTER_S,
     Committed,
     LogFailed,
     WalWriter,
     open_wal_writer,
 )
 from persistence.entry import Event, Stamp
+from persistence.errors import LogDamaged
 from persistence.facts import Enqueued, Leased
 from persistence.log import EventLog
 from persistence.memory_disk import MemoryDisk
@@ -139,6 +141,25 @@ async def test_an_answer_comes_only_after_the_sync() -> None:
         await house.answer()
         after_power_cut = cut_off(house.disk)
         assert recovered(after_power_cut) == [1]
+
+
+async def test_after_a_while_the_newest_batch_is_vouched_for() -> None:
+    killed: list[MemoryDisk] = []
+    # The writer of a killed process cannot sync its mark.
+    with pytest.raises(LogFailed):  # noqa: PT012
+        async with open_house() as house:
+            house.write(event(1))
+            await house.answer()
+            await trio.sleep(MARK_AFTER_S + 0.01)
+            work = house.work()
+            await trio.sleep(1000)
+            assert house.work() == work
+            killed.append(house.disk.kill())
+    file = killed[0].open("events.log")
+    payload_at = file.read(0, file.size()).index(b"{}")
+    file.write(payload_at + 1, b"]")
+    with pytest.raises(LogDamaged):
+        EventLog.open(killed[0], now=NOW)
 
 
 async def test_an_append_without_facts_writes_nothing() -> None:
@@ -288,7 +309,9 @@ async def test_a_failing_disk_is_told_to_everybody_and_then_ends_the_process(fau
             assert (await house.answer()).failure == house.wal.failure
             assert house.work() == work
             await trio.sleep_forever()
-    assert str(caught.value) == house.wal.failure
+    # Who reads the logs is told the file and the reason; who asked over the network is not.
+    assert "events.log" in str(caught.value)
+    assert "events.log" not in str(house.wal.failure)
     assert trio.current_time() == pytest.approx(broken_at + FAILURE_LINGER_S)
     assert house.work() == work
     house.write(event(5))

@@ -1,5 +1,6 @@
 """A worker on a real broker in virtual time: what becomes of an event, however its handler ends."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -20,8 +21,9 @@ from actors.broker import (
     Unavailable,
 )
 from actors.embedded import EmbeddedBroker
+from actors.error_text import CHARACTERS_MAX
 from actors.handler import Event, make_handler
-from actors.worker import ERROR_CHARACTERS_MAX, ConsumeError, Worker, WorkerTimes, describe
+from actors.worker import ConsumeError, Worker, WorkerTimes, describe
 from actors.worker_pool import WorkerPool, open_workers
 from tests.actors.samples import NOW, jump, whole_broker
 
@@ -209,7 +211,7 @@ def test_errors_are_told_in_a_short_text() -> None:
     assert describe(ValueError("x")) == "ValueError: x"
     assert describe(ValueError()) == "ValueError"
     assert describe(Mute()) == "Mute: (its text could not be read: RuntimeError)"
-    assert describe(ValueError("x" * 5000)) == ("ValueError: " + "x" * 5000)[:ERROR_CHARACTERS_MAX]
+    assert describe(ValueError("x" * 5000)) == ("ValueError: " + "x" * 5000)[:CHARACTERS_MAX]
     nested = ExceptionGroup("g", [ExceptionGroup("h", [KeyError("a")]), OSError("b")])
     assert describe(nested) == "KeyError: 'a'; OSError: b"
 
@@ -444,3 +446,26 @@ async def test_an_unknown_outcome_crashes_the_worker_so_that_it_starts_anew() ->
     with pytest.raises(ExceptionGroup) as caught:
         await run_for(60, Broken(), succeed)
     assert caught.group_contains(ConsumeError, match="the disk broke")
+
+
+async def test_an_error_that_cannot_be_encoded_is_kept_with_escapes() -> None:
+    async def misread(_: Event) -> None:
+        raise ValueError("no such file: \udcff")
+
+    async with whole_broker(max_retries=0) as broker, working(broker, misread):
+        await publish(broker)
+        await trio.sleep(1)
+        (letter,) = await dead(broker)
+    assert letter.error == "ValueError: no such file: \\udcff"
+
+
+@pytest.mark.parametrize("raised", [asyncio.CancelledError, BaseException])
+async def test_whatever_a_handler_raises_is_its_failure(raised: type[BaseException]) -> None:
+    async def raises(_: Event) -> None:
+        raise raised
+
+    async with whole_broker(max_retries=0) as broker, working(broker, raises):
+        await publish(broker)
+        await trio.sleep(1)
+        (letter,) = await dead(broker)
+    assert letter.error == raised.__name__

@@ -438,7 +438,8 @@ class BrokerMachine(RuleBasedStateMachine):
             known.get((event.payload, event.delivery)): here.get(event.place, 3) for event in world
         }
         # Sorting is stable: among equals the newest comes first.
-        receipts = sorted(reversed(self.ledger.receipts), key=lambda x: current.get(x, 3))
+        newest_first = self.ledger.receipts[::-1]
+        receipts = sorted(newest_first, key=lambda x: current.get(x, 3))
         return receipts[pick % len(receipts)]
 
     def _learn_deliveries(self, deliveries: Any) -> None:

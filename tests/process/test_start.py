@@ -115,6 +115,7 @@ async def test_a_handler_that_cannot_be_used_is_named(
     (tmp_path / "broken.py").write_text("raise RuntimeError('boom')\n")
     finished = await run_to_its_end(tmp_path, PORT=0, EVENT_HANDLER=handler)
     line = the_one_line(finished, FAILED)
+    assert "EVENT_HANDLER" in line
     assert handler in line
     assert why in line
     assert not (tmp_path / "data").exists()
