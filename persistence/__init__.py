@@ -105,6 +105,9 @@ in any valid batch header, before or after. If the damage lies before S, bytes t
 have changed: that is for people to judge, and a reader stops. At or after S it is the torn tail of
 writes that nobody was promised, and it is cut off; a tail of nothing but zeros is the same.
 
+The newest batch is vouched for by the header of the next one. So when nothing comes for a moment,
+and at a clean end, a writer adds an empty batch as a mark.
+
 Bytes that were never synced cannot be believed even where they read back right: after a failed
 fsync, Linux file systems mark the pages clean although they never reached the disk, and a second
 fsync succeeds without writing. So before anything is built on the bytes from S to the end they are

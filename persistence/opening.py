@@ -138,7 +138,7 @@ def _make_trustworthy(
         copy = cut_torn_tail(disk, file, end)
         repairs.append(
             f"cut {verdict.size} bytes off {disk.path}/{ACTIVE_NAME} at offset {end}"
-            f" ({verdict.detail}): a write that was never confirmed; a copy is in {copy}"
+            f" ({verdict.detail}): a write that was cut short; a copy is in {copy}"
         )
     rewrite(file, verdict.synced - header.base, end)
     return repairs

@@ -167,6 +167,7 @@ async def test_counters_go_on_and_latency_and_start_begin_anew(bench: Bench, end
     await over(bench, end, down_ms=1000)
     after = await bench.broker.metrics()
     assert after.counters == before.counters
+    assert after.last_event_at == before.last_event_at
     assert (after.processing_ms_avg, after.processing_ms_max) == (0, 0)
     assert after.started_at == bench.now()
     assert (await bench.broker.status()).uptime_ms == 0

@@ -145,6 +145,28 @@ def test_the_first_bad_event_of_a_batch_is_named(
     assert f"index {index} " in caught.value.problem.detail
 
 
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"[{}] x", "after the event at index 0"),
+        (b"[{},{} {}]", "after the event at index 1"),
+        (b"{}\n{}", "application/x-ndjson"),
+        (b"3", "not a JSON array"),
+    ],
+)
+def test_what_is_wrong_with_a_batch_itself_is_said(raw: bytes, words: str) -> None:
+    with pytest.raises(ProblemError) as caught:
+        split_batch(call(raw), 10)
+    assert words in caught.value.problem.detail
+
+
+@pytest.mark.parametrize(
+    "content_type", [b"application/x-ndjson", b"application/ndjson", b"application/jsonl"]
+)
+def test_lines_go_by_several_names(content_type: bytes) -> None:
+    assert split_batch(call(b"{}\n{}\n", content_type), 10) == [b"{}", b"{}"]
+
+
 @given(st.binary(max_size=30) | json_like.map(str.encode))
 def test_no_batch_raises_anything_but_a_problem(raw: bytes) -> None:
     for content_type in (b"", b"application/x-ndjson"):
