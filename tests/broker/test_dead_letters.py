@@ -97,6 +97,19 @@ async def test_a_reprocessed_event_has_all_its_retries_again(bench: Bench) -> No
     assert (await bench.places()).dead == 1
 
 
+@pytest.mark.parametrize("end", ["stop", "kill"])
+async def test_a_reprocessed_event_has_no_retries_after_a_restart_either(
+    bench: Bench, end: str
+) -> None:
+    await bench.publish("a")
+    for _ in range(3):
+        await bench.nack((await bench.take_one()).receipt, delay_ms=0)
+    (letter,) = await bench.letters()
+    await bench.reprocess(letter.receipt)
+    await (bench.restart() if end == "stop" else bench.kill_and_start())
+    assert (await bench.take_one()).retries == 0
+
+
 async def test_what_has_left_the_dead_letters_cannot_leave_again(bench: Bench) -> None:
     first, second = await bench.die("a"), await bench.die("b")
     assert await bench.reprocess(first) is not None

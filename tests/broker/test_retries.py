@@ -6,7 +6,7 @@ from actors.backoff import Backoff
 from actors.broker import Consumer
 from tests.broker.bench import CLIENT, WORKER, Bench, OpenBench, names
 
-BACKOFF = Backoff(base_ms=1000, max_ms=10_000, multiplier=3.0)
+BACKOFF = Backoff(base_ms=1030, max_ms=10_000, multiplier=3.0)
 
 
 async def test_each_retry_waits_exactly_its_backoff(open_bench: OpenBench) -> None:
@@ -21,7 +21,7 @@ async def test_each_retry_waits_exactly_its_backoff(open_bench: OpenBench) -> No
             assert delivery.retries == retry
             waits.append(bench.now() - started)
             await bench.nack(delivery.receipt)
-        assert waits == [0, 1000, 3000, 9000, 10_000, 10_000]
+        assert waits == [0, 1030, 3090, 9270, 10_000, 10_000]
         assert [letter.retries for letter in await bench.letters()] == [5]
 
 
