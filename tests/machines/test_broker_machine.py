@@ -36,7 +36,7 @@ from tests.broker.bench import Call
 from tests.broker.embedded_bench import EmbeddedBench, open_embedded_bench
 from tests.machines.model import Ledger, Place, Rules, Seen, World, expect, explain
 
-EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "120"))
+EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "250"))
 STEPS = int(os.environ.get("MACHINE_STEPS", "40"))
 WORLDS_MAX = 500
 VISIBILITY_MS = 1000
