@@ -116,6 +116,23 @@ class Connection(TCPServer):
         # Hypercorn wants TLS here and tries without when it is not.
         super().__init__(app, config, context, state, stream)  # type: ignore[arg-type]
         self._connections = connections
+        self._reading = trio.CancelScope()
+
+    async def _read_data(self) -> None:
+        """Read until the client ends it, or until we close.
+
+        While a pipelined request waits for its turn, Hypercorn's reader does not look at the
+        socket, and would not notice that the turn never comes because the server is closing.
+        """
+        with self._reading:
+            await super()._read_data()
+        if self._reading.cancelled_caught:
+            await self.protocol.handle(Closed())
+
+    async def _close(self) -> None:
+        """Close the stream, and with it the reading from it."""
+        await super()._close()
+        self._reading.cancel()
 
     async def protocol_send(self, event: Event) -> None:
         """Send what the protocol wants to be sent."""
