@@ -38,6 +38,20 @@ async def test_an_idle_connection_is_closed_after_its_time(open_house: Any) -> N
             await stream.aclose()
 
 
+async def test_the_end_does_not_wait_for_a_pipelined_request_that_gets_no_turn(
+    open_house: Any,
+) -> None:
+    with trio.fail_after(30):
+        async with open_house(grace_s=3600) as house:
+            stream = await house.connect(
+                b"GET /api/events/consume?timeoutMs=30000 HTTP/1.1\r\nHost: x\r\n\r\n" + LIVEZ
+            )
+            await house.until(lambda status: status.parked_polls == 1)
+            house.broker.close_intake()
+    assert b'{"events":[],"count":0}' in await read_to_end(stream)
+    await stream.aclose()
+
+
 async def test_the_end_closes_idle_connections_and_waits_for_the_others(open_house: Any) -> None:
     async with trio.open_nursery() as nursery:
         async with open_house() as house:
