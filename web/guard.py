@@ -64,6 +64,8 @@ class Guard:
 
         async def watch(message: Message) -> None:
             nonlocal started
+            if not started:
+                self._part_if_ending(scope, message)
             started = True
             # With the last message the server reports a disconnect, by which Quart cancels this
             # very task: then the connection would neither be closed nor time out when idle.
@@ -77,6 +79,15 @@ class Guard:
             if started:  # nothing to be said any more
                 raise
             await _send_all(answer, send)
+
+    def _part_if_ending(self, scope: Scope, start: Message) -> None:
+        """Say with a response of a broker that ends that it is the last on its connection.
+
+        A client that keeps sending learns it from the response, and not from a connection that is
+        closed under its next request, of which it could not know whether it was served.
+        """
+        if scope["http_version"].startswith("1") and not self._desk.broker.health().ready:
+            start["headers"] = [*start["headers"], (b"connection", b"close")]
 
     async def _read_call(self, scope: Scope, reader: BodyReader) -> Call:
         """Return the request as a call. Raises `ProblemError` and `ClientLeftError`."""

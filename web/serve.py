@@ -25,6 +25,9 @@ __all__ = ["serve"]
 
 log = structlog.get_logger(__name__)
 
+PARTING_S = 0.2
+"""How long connections in use may end by themselves before the rest are closed, seconds."""
+
 
 def wall_ms() -> int:
     """Return wall time in milliseconds since the epoch."""
@@ -77,6 +80,10 @@ async def _run(settings: Settings, stopping: Stopping) -> None:
                 )
                 await stopping.asked.wait()
                 await _finish(settings, broker, pool)
+                # Who is sending hears with its response that it is the last one.
+                with trio.move_on_after(PARTING_S):
+                    await server.connections.wait_all_gone()
+                log.info("closing connections")
             log.info("connections closed, closing the log")
     log.info("stopped")
 
@@ -94,7 +101,6 @@ async def _finish(settings: Settings, broker: Broker, pool: WorkerPool | None) -
             await pool.finish()
         if patience.cancelled_caught:
             log.warning("handlers still run; their events will be delivered again")
-    log.info("closing connections")
 
 
 @asynccontextmanager
