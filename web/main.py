@@ -64,7 +64,7 @@ def run_broker(settings: Settings) -> int:
     try:
         code = trio.run(serve, settings, _end_soon)
     except* HandlerError as group:
-        log.error("cannot start", reason=f"EVENT_HANDLER: {_sentence(group)}")  # noqa: TRY400
+        log.error("cannot start", reason=f"EVENT_HANDLER: {_sentence(group)}")  # noqa: TRY400 - the reason is all
     except* (ListenError, StartError) as group:
         log.error("cannot start", reason=_sentence(group))  # noqa: TRY400 - the reason is all
     except* LogFailed as group:

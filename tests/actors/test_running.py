@@ -47,7 +47,7 @@ async def test_a_crash_of_the_actor_cancels_the_block_and_comes_out_as_itself() 
 
 async def test_a_crash_of_the_block_cancels_the_actor_and_comes_out_as_itself() -> None:
     actor = Actor()
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012
+    with pytest.raises(ZeroDivisionError):
         async with running(actor.run, actor.asked.set):
             await idle()
             raise ZeroDivisionError
@@ -64,7 +64,7 @@ async def test_a_cancellation_of_the_block_cancels_the_actor() -> None:
 
 
 async def test_two_crashes_come_out_as_a_group() -> None:
-    with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+    with pytest.raises(ExceptionGroup) as caught:
         async with running(crashing(KeyError("actor")), lambda: None):
             try:
                 await trio.sleep_forever()

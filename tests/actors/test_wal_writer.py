@@ -73,7 +73,7 @@ async def open_house(
 
 
 def cut_off(disk: MemoryDisk) -> MemoryDisk:
-    return disk.crash(Random(1))  # noqa: S311 -- replays one power cut
+    return disk.crash(Random(1))
 
 
 def recovered(disk: MemoryDisk) -> list[int]:
@@ -146,7 +146,7 @@ async def test_an_answer_comes_only_after_the_sync() -> None:
 async def test_after_a_while_the_newest_batch_is_vouched_for() -> None:
     killed: list[MemoryDisk] = []
     # The writer of a killed process cannot sync its mark.
-    with pytest.raises(LogFailed):  # noqa: PT012
+    with pytest.raises(LogFailed):
         async with open_house() as house:
             house.write(event(1))
             await house.answer()
@@ -254,7 +254,7 @@ async def test_in_interval_mode_reading_needs_no_sync() -> None:
 
 
 async def test_a_failed_sync_in_interval_mode_fails_the_log() -> None:
-    with pytest.raises(LogFailed, match="syncing"):  # noqa: PT012
+    with pytest.raises(LogFailed, match="syncing"):
         async with open_house(INTERVAL) as house:
             house.disk.faults.fail_sync()
             house.write(event(1))
@@ -282,7 +282,7 @@ async def test_without_fsync_only_the_end_syncs() -> None:
 
 @pytest.mark.parametrize("fault", ["write", "sync"])
 async def test_a_failing_disk_is_told_to_everybody_and_then_ends_the_process(fault: str) -> None:
-    with pytest.raises(LogFailed) as caught:  # noqa: PT012
+    with pytest.raises(LogFailed) as caught:
         async with open_house() as house:
             house.write(event(1))
             await house.answer()
@@ -319,7 +319,7 @@ async def test_a_failing_disk_is_told_to_everybody_and_then_ends_the_process(fau
 
 
 async def test_after_a_failed_sync_leaving_still_raises_and_syncs_nothing() -> None:
-    with pytest.raises(LogFailed):  # noqa: PT012
+    with pytest.raises(LogFailed):
         async with open_house() as house:
             house.disk.faults.fail_sync()
             house.write(event(1))
@@ -329,7 +329,7 @@ async def test_after_a_failed_sync_leaving_still_raises_and_syncs_nothing() -> N
 
 
 async def test_a_read_that_fails_is_a_failed_log() -> None:
-    with pytest.raises(LogFailed):  # noqa: PT012
+    with pytest.raises(LogFailed):
         async with open_house() as house:
             one = event(1, payload=b"x" * 100)
             house.write(one)

@@ -194,7 +194,7 @@ async def test_an_interrupt_from_the_keyboard_is_not_the_handlers_failure() -> N
         raise KeyboardInterrupt
 
     async with whole_broker() as broker:
-        with pytest.raises(BaseExceptionGroup) as caught:  # noqa: PT012
+        with pytest.raises(BaseExceptionGroup) as caught:
             async with working(broker, handler):
                 await publish(broker)
                 await trio.sleep(1)

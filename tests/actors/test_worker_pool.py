@@ -286,7 +286,7 @@ async def test_a_crash_of_the_block_gives_the_events_back_as_well() -> None:
         raise ZeroDivisionError
 
     async with whole_broker() as broker:
-        with pytest.raises(ExceptionGroup) as caught:  # noqa: PT012
+        with pytest.raises(ExceptionGroup) as caught:
             async with workers(broker, handler) as pool:
                 await publish(broker)
                 await idle()

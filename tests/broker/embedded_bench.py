@@ -100,7 +100,7 @@ class EmbeddedBench(Bench):
     async def cut_power(
         self, seed: int, during: Callable[[], Awaitable[T]] | None = None
     ) -> Call[T] | None:
-        random = Random(seed)  # noqa: S311
+        random = Random(seed)
         call = None
         if during is not None:
             self.disk.faults.cut_power(random.randint(1, POINTS_IN_A_COMMIT))

@@ -121,7 +121,7 @@ def disk_with(files: Mapping[str, bytes]) -> MemoryDisk:
 
 
 def seeded(seed: int) -> Random:
-    return Random(seed)  # noqa: S311 - it must be replayable, not secret
+    return Random(seed)
 
 
 def files_of(disk: MemoryDisk) -> dict[str, bytes]:

@@ -125,7 +125,7 @@ def drain(url: str, ledger: Ledger) -> None:
 
 def seeded(random: Random) -> Random:
     """Return a generator for one thread alone."""
-    return Random(random.random())  # noqa: S311
+    return Random(random.random())
 
 
 def speak_to(url: str) -> httpx.Client:
@@ -159,7 +159,7 @@ async def live_under_load(
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
 async def test_nothing_is_lost_doubled_or_made_up(make_broker: MakeBroker, end: str) -> None:
-    random, ledger = Random(7), Ledger()  # noqa: S311
+    random, ledger = Random(7), Ledger()
     broker = make_broker(
         QUEUE_MAX_SIZE=QUEUE_MAX_SIZE, VISIBILITY_TIMEOUT_MS=3000, MAX_RETRIES=1000
     )
