@@ -10,10 +10,24 @@ a delivery that its caller did not get goes back at once, without a retry counte
 """
 
 from collections.abc import Sequence
+from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 import attrs
 
+from actors.reports import (
+    Counters,
+    Explanation,
+    Happening,
+    Health,
+    LeaseView,
+    MailboxView,
+    Metrics,
+    NoSuchEvent,
+    Status,
+    StorageView,
+    TopicView,
+)
 from persistence.entry import ConsumerKind
 
 __all__ = [
@@ -26,17 +40,22 @@ __all__ = [
     "DeadLetterPage",
     "DeadLetterView",
     "Delivery",
+    "Durability",
+    "Explanation",
     "Extension",
+    "Happening",
     "Health",
     "LeaseView",
     "MailboxView",
     "Metrics",
     "NewEvent",
     "NoSuchDeadLetter",
+    "NoSuchEvent",
     "NoSuchLease",
     "OutcomeUnknown",
     "Rejected",
     "Status",
+    "StorageView",
     "TopicView",
     "Trouble",
     "Unavailable",
@@ -61,7 +80,7 @@ class Unavailable:
     """Nothing was applied; the same request may succeed later.
 
     Attributes:
-        code: `QUEUE_FULL`, `BUSY`, `SHUTTING_DOWN` or `STORAGE_FAILED`.
+        code: `QUEUE_FULL`, `BUSY`, `SHUTTING_DOWN`, `STORAGE_FULL` or `STORAGE_FAILED`.
         detail: a sentence for people.
         retry_after_ms: when it is worth trying again.
     """
@@ -95,12 +114,28 @@ class NewEvent:
     topic: str = ""
 
 
+class Durability(StrEnum):
+    """How far a fact has come when its request is answered."""
+
+    FSYNC = "fsync"
+    """Forced to the disk: it outlives a power cut."""
+    OS = "os"
+    """Handed to the operating system: it outlives this process, not always a power cut."""
+
+
 @attrs.frozen
 class Accepted:
-    """An event that is on disk. `timestamp` is wall time in milliseconds."""
+    """An event that is in the log.
+
+    Attributes:
+        id: names it from now on.
+        timestamp: wall time in milliseconds.
+        durability: what was done for it before this answer; at least what was asked for.
+    """
 
     id: str
     timestamp: int
+    durability: Durability = Durability.FSYNC
 
 
 @attrs.frozen
@@ -165,91 +200,6 @@ class Extension:
 
 
 @attrs.frozen
-class LeaseView:
-    """One lease, for people. `deadline` is wall time in milliseconds."""
-
-    id: str
-    deadline: int
-    retries: int
-
-
-@attrs.frozen
-class TopicView:
-    """How many events of one topic wait: ready for a consumer, and delayed."""
-
-    topic: str
-    ready: int
-    delayed: int
-
-
-@attrs.frozen
-class MailboxView:
-    """How many messages wait for one actor, and how many could."""
-
-    actor: str
-    waiting: int
-    capacity: int
-
-
-@attrs.frozen
-class Counters:
-    """What has happened since the log was created; they go on over restarts.
-
-    Attributes:
-        enqueued: events accepted.
-        consumed: deliveries.
-        acknowledged: events settled.
-        failed: failed deliveries (rejected, timed out or lost with a worker).
-        dead: events that became dead letters.
-        reprocessed: dead letters that went back to the queue.
-        discarded: dead letters dropped for good.
-    """
-
-    enqueued: int = 0
-    consumed: int = 0
-    acknowledged: int = 0
-    failed: int = 0
-    dead: int = 0
-    reprocessed: int = 0
-    discarded: int = 0
-
-
-@attrs.frozen
-class Status:
-    """Where the events are. Lists are capped: leases at 100, topics at 1000."""
-
-    queue_size: int
-    queue_max_size: int
-    leases: int
-    lease_list: tuple[LeaseView, ...]
-    acknowledged: int
-    dead_letters: int
-    topics: tuple[TopicView, ...]
-    mailboxes: tuple[MailboxView, ...]
-    parked_polls: int
-    uptime_ms: int
-
-
-@attrs.frozen
-class Metrics:
-    """Counters over the log's life, latencies since this start.
-
-    Attributes:
-        counters: see `Counters`.
-        processing_ms_avg: mean time from delivery to acknowledgement; 0.0 before the first.
-        processing_ms_max: the longest.
-        started_at: wall time of this start, milliseconds.
-        last_event_at: wall time of the newest accepted event, or None.
-    """
-
-    counters: Counters
-    processing_ms_avg: float
-    processing_ms_max: float
-    started_at: int
-    last_event_at: int | None
-
-
-@attrs.frozen
 class DeadLetterView:
     """One dead letter. `timestamp` is when it died, `event_timestamp` when it was accepted."""
 
@@ -272,23 +222,19 @@ class DeadLetterPage:
     total: int
 
 
-@attrs.frozen
-class Health:
-    """Whether the log accepts facts (`healthy`) and new work is taken (`ready`).
-
-    `reason` says why not; empty when all is well.
-    """
-
-    healthy: bool
-    ready: bool
-    reason: str = ""
-
-
 class Broker(Protocol):
     """An engine. See the module's docstring for errors and cancellation."""
 
-    async def enqueue(self, events: Sequence[NewEvent]) -> tuple[Accepted, ...] | Trouble:
-        """Accept all the events or none, durably, in the given order."""
+    async def enqueue(
+        self, events: Sequence[NewEvent], *, durability: Durability | None = None
+    ) -> tuple[Accepted, ...] | Trouble:
+        """Accept all the events or none, durably, in the given order.
+
+        Args:
+            events: valid ones.
+            durability: how far they must have come before the answer; None leaves it to the
+                engine's settings.
+        """
         ...
 
     async def consume(
@@ -357,6 +303,13 @@ class Broker(Protocol):
         self, receipts: Sequence[str]
     ) -> tuple[str | NoSuchDeadLetter, ...] | Trouble:
         """Drop dead letters for good; answers with their event ids."""
+        ...
+
+    async def explain(self, event_id: str) -> Explanation | NoSuchEvent | Trouble:
+        """Tell where an event is and what happened to it, from the log.
+
+        An event that is done with is explained while the log still has its records.
+        """
         ...
 
     async def status(self) -> Status:

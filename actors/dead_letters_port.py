@@ -9,8 +9,7 @@ from actors.broker import DeadLetterPage, MailboxView, NoSuchDeadLetter, Trouble
 from actors.mailbox import Mailbox
 from actors.reply import Reply
 from actors.stopped import stopped
-from actors.wal_writer import Committed
-from persistence.entry import DeadLetter
+from actors.wal_port import Committed
 
 PageReply: TypeAlias = Reply[DeadLetterPage | Trouble]
 ResolveReply: TypeAlias = Reply[tuple[str | NoSuchDeadLetter, ...] | Trouble]
@@ -18,9 +17,9 @@ ResolveReply: TypeAlias = Reply[tuple[str | NoSuchDeadLetter, ...] | Trouble]
 
 @attrs.define(eq=False)
 class Bury:
-    """From the inflight tracker: keep these."""
+    """From the inflight tracker: events of these numbers have died; the log has been told."""
 
-    letters: Sequence[DeadLetter]
+    numbers: Sequence[int]
 
 
 @attrs.define(eq=False)
@@ -57,15 +56,20 @@ class Stop:
 DeadLettersMessage: TypeAlias = Bury | ListPage | Resolve | Count | Stop | Committed
 
 
+def weight(message: DeadLettersMessage) -> int:
+    """Tell about how many events a message means work for."""
+    return max(1, len(message.receipts)) if isinstance(message, Resolve) else 1
+
+
 class DeadLettersPort:
     """How to talk to the dead letters. Nothing here waits, but `count`."""
 
     def __init__(self, mailbox: Mailbox[DeadLettersMessage]) -> None:
         self._mailbox = mailbox
 
-    def bury(self, letters: Sequence[DeadLetter]) -> None:
-        """Keep dead letters."""
-        self._mailbox.put(Bury(letters))
+    def bury(self, numbers: Sequence[int]) -> None:
+        """Keep dead letters, once the log has been told of their death."""
+        self._mailbox.put(Bury(numbers))
 
     def page(self, reply: PageReply, *, limit: int, offset: int, topic: str | None) -> None:
         """Show some of them, payloads included."""

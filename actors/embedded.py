@@ -12,13 +12,17 @@ from actors.broker import (
     Counters,
     DeadLetterPage,
     Delivery,
+    Durability,
+    Explanation,
     Extension,
     Health,
     Metrics,
     NewEvent,
     NoSuchDeadLetter,
+    NoSuchEvent,
     NoSuchLease,
     Status,
+    StorageView,
     Trouble,
     Unavailable,
 )
@@ -26,6 +30,7 @@ from actors.clock import Clock
 from actors.credits import Credits
 from actors.dead_letters_port import DeadLettersPort, PageReply, ResolveReply
 from actors.error_text import error_text
+from actors.historian import Historian
 from actors.inflight_port import ExtendReply, InflightPort, NackReply
 from actors.polls import Poll, PollState
 from actors.queue_port import QueuePort
@@ -33,7 +38,7 @@ from actors.reaper_port import ReaperPort
 from actors.reply import Reply
 from actors.settlement import AcknowledgeRequest
 from actors.stopped import stopped
-from actors.wal_writer import WalWriter
+from actors.wal_port import WalWriter
 
 _INSPECTIONS_MAX = 64
 _ANYBODY = Consumer()
@@ -82,12 +87,16 @@ class EmbeddedBroker:
         clock: Clock,
         queue_max_size: int,
         counters: Callable[[], Counters],
+        storage: Callable[[], StorageView],
+        historian: Historian,
     ) -> None:
         self._crew = crew
         self._requests = requests
         self._clock = clock
         self._queue_max_size = queue_max_size
         self._counters = counters
+        self._storage = storage
+        self._historian = historian
         self._inspections = trio.Semaphore(_INSPECTIONS_MAX)
         self._started = clock.moment()
         self._intake_open = True
@@ -107,7 +116,9 @@ class EmbeddedBroker:
             return Unavailable("BUSY", f"{credit.limit} requests of this kind are open already.")
         return None
 
-    async def enqueue(self, events: Sequence[NewEvent]) -> tuple[Accepted, ...] | Trouble:
+    async def enqueue(
+        self, events: Sequence[NewEvent], *, durability: Durability | None = None
+    ) -> tuple[Accepted, ...] | Trouble:
         """See `Broker.enqueue`."""
         if not events:
             return ()
@@ -115,7 +126,7 @@ class EmbeddedBroker:
         if (refusal := self._refusal(credit, intake=True)) is not None:
             return refusal
         reply = Reply[tuple[Accepted, ...] | Trouble](credit)
-        self._crew.queue.enqueue(events, reply)
+        self._crew.queue.enqueue(events, reply, durability=durability)
         return await reply.wait()
 
     async def consume(
@@ -232,6 +243,16 @@ class EmbeddedBroker:
         self._crew.dead_letters.resolve(receipts, reply, reprocess=reprocess)
         return await reply.wait()
 
+    async def explain(self, event_id: str) -> Explanation | NoSuchEvent | Trouble:
+        """See `Broker.explain`."""
+        credit = self._requests.administration
+        if (refusal := self._refusal(credit)) is not None:
+            return refusal
+        try:
+            return await self._historian.explain(event_id)
+        finally:
+            credit.give_back()
+
     async def status(self) -> Status:
         """See `Broker.status`."""
         async with self._inspections:
@@ -251,6 +272,7 @@ class EmbeddedBroker:
             mailboxes=tuple(actor.mailbox_view() for actor in actors),
             parked_polls=queue.parked_polls,
             uptime_ms=self._clock.now() - self._started.now,
+            storage=self._storage(),
         )
 
     async def metrics(self) -> Metrics:
@@ -273,6 +295,8 @@ class EmbeddedBroker:
             return Health(healthy=False, ready=False, reason=failure)
         if not self._intake_open:
             return Health(healthy=True, ready=False, reason="shutting down")
+        if self._crew.wal.full is not None:
+            return Health(healthy=False, ready=True, reason=self._crew.wal.full)
         return Health(healthy=True, ready=True)
 
     def close_intake(self) -> None:

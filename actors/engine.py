@@ -8,34 +8,44 @@ import attrs
 import structlog
 
 from actors.blocking import Blocking, InThread
-from actors.broker import Counters
-from actors.clock import Clock, system_wall
+from actors.broker import Counters, StorageView
+from actors.clock import Clock, Moment, system_wall
+from actors.compactor import open_compactor
 from actors.credits import Credits
 from actors.custody import DeliveryPolicy
 from actors.dead_letters import open_dead_letters
 from actors.dead_letters_port import DeadLettersMessage, DeadLettersPort
 from actors.embedded import Crew, EmbeddedBroker, OpenRequests
+from actors.historian import Historian
 from actors.ids import EventIds
 from actors.inflight import open_inflight
 from actors.inflight_port import InflightMessage, InflightPort
+from actors.leases import Lease
 from actors.mailbox import Mailbox
+from actors.naming import Naming
 from actors.queue import QueueLimits, open_queue
 from actors.queue_port import QueueMessage, QueuePort
 from actors.reaper import open_reaper
 from actors.reaper_port import ReaperMessage, ReaperPort
 from actors.receipts import Receipts
-from actors.restored import restore
+from actors.recovery_progress import RecoveryProgress
+from actors.restored import Restored, held, restore
 from actors.settings import BrokerSettings
-from actors.wal_writer import LogFailed, open_wal_writer
+from actors.snapshots import open_snapshots
+from actors.wal_writer import LogFailed, WalWriter, open_wal_writer
 from persistence.disk import Disk
 from persistence.errors import StorageError
-from persistence.log import EventLog
+from persistence.log import EventLog, LogOptions
 from persistence.posix_disk import PosixDisk
 
 __all__ = ["LogFailed", "StartError", "open_broker"]
 
 _SPARE_PLACES = 256
 """Room for messages that nobody's credit covers: ticks, inspections, stops. A few at a time."""
+
+_NUMBERS_OF_A_BOOT_BITS = 32
+"""Each process gives event numbers of its own. The last one may have given some of which a power
+cut left no trace; a receipt for such an event must never be good for another one."""
 
 _log = structlog.get_logger(__name__)
 
@@ -96,10 +106,12 @@ async def open_broker(
         LogFailed: in an exception group, after the disk failed under a running broker.
     """
     settings = settings or BrokerSettings()
+    # What only reads must not keep the WAL writer waiting: it has a thread of its own.
+    aside = blocking or InThread()
     blocking = blocking or InThread()
     log = await _open_log(disk, settings, wall, blocking)
     try:
-        async with _run(log, settings, Clock(wall), blocking) as broker:
+        async with _run(log, settings, Clock(wall), blocking, aside) as broker:
             yield broker
     finally:
         # After a crash of an actor; otherwise the WAL writer has done it. Another process may
@@ -111,9 +123,15 @@ async def open_broker(
 async def _open_log(
     disk: Disk | None, settings: BrokerSettings, wall: Callable[[], int], blocking: Blocking
 ) -> EventLog:
+    options = LogOptions(
+        segment_max_bytes=settings.segment_max_bytes,
+        compaction_ratio=settings.compaction_ratio,
+        reserved_bytes=settings.reserved_bytes,
+    )
+
     def work() -> EventLog:
         place = PosixDisk(settings.data_dir) if disk is None else disk
-        return EventLog.open(place, now=wall())
+        return EventLog.open(place, now=wall(), options=options, progress=RecoveryProgress())
 
     try:
         log = await blocking(work)
@@ -121,19 +139,22 @@ async def _open_log(
         raise StartError(str(error)) from error
     for repair in log.repairs:
         _log.warning("log repaired", detail=repair)
+    for note in log.notes:
+        _log.info("log opened", detail=note)
     return log
 
 
 @asynccontextmanager
 async def _run(
-    log: EventLog, settings: BrokerSettings, clock: Clock, blocking: Blocking
+    log: EventLog, settings: BrokerSettings, clock: Clock, blocking: Blocking, aside: Blocking
 ) -> AsyncIterator[EmbeddedBroker]:
-    restored = restore(log.recovered, clock.moment())
+    restored, leases_held = await _restore(log, clock.moment(), blocking)
     boxes = _Mailboxes.sized_for(settings.open_requests_max, settings.leases_max)
     queue, inflight = QueuePort(boxes.queue), InflightPort(boxes.inflight)
     dead_letters, reaper = DeadLettersPort(boxes.dead_letters), ReaperPort(boxes.reaper)
     leases = Credits(settings.leases_max)
-    ids, receipts = EventIds(log.key), Receipts(log.key)
+    naming, receipts = Naming(EventIds(log.key), log.register), Receipts(log.key)
+    sync_default = settings.fsync.before_answer
 
     # Each block below ends before the one above it: new events and polls first, then what
     # consumers hold, then the dead, and last the log, which writes what they all left behind.
@@ -145,15 +166,24 @@ async def _run(
             blocking=blocking,
             wall=clock.wall,
         ) as wal,
+        open_snapshots(
+            log,
+            wal=wal,
+            blocking=aside,
+            after_bytes=settings.snapshot_after_bytes,
+            wall=clock.wall,
+        ),
+        open_compactor(log, wal=wal, blocking=aside),
         open_dead_letters(
             boxes.dead_letters,
             wal=wal,
             queue=queue,
             clock=clock,
-            ids=ids,
+            naming=naming,
             receipts=receipts,
+            sync_default=sync_default,
             page_bytes_max=settings.delivery_bytes_max,
-            letters=restored.dead,
+            graveyard=restored.graveyard,
         ),
         open_inflight(
             boxes.inflight,
@@ -167,9 +197,10 @@ async def _run(
                 settings.visibility_timeout_ms, settings.max_retries, settings.backoff
             ),
             clock=clock,
-            ids=ids,
+            naming=naming,
             receipts=receipts,
-            leases=restored.leases,
+            sync_default=sync_default,
+            leases=leases_held,
         ),
         open_queue(
             boxes.queue,
@@ -184,10 +215,14 @@ async def _run(
                 payload_cache_bytes=settings.payload_cache_bytes,
             ),
             clock=clock,
-            ids=ids,
-            entries=restored.waiting,
-            next_number=restored.next_number,
-            last_event_at=restored.last_event_at,
+            naming=naming,
+            sync_default=sync_default,
+            backlog=restored.backlog,
+            departures=restored.departures,
+            put_off=restored.put_off,
+            boot=log.boot,
+            next_number=max(log.fold.next_number, log.boot << _NUMBERS_OF_A_BOOT_BITS),
+            last_event_at=log.fold.last_event_at,
         ),
         open_reaper(
             boxes.reaper,
@@ -203,6 +238,10 @@ async def _run(
             clock=clock,
             queue_max_size=settings.queue_max_size,
             counters=partial(_counters, log),
+            storage=partial(_storage, log, wal),
+            historian=Historian(
+                log, wal, blocking=aside, clock=clock, naming=naming, receipts=receipts
+            ),
         )
         try:
             yield broker
@@ -210,6 +249,31 @@ async def _run(
             broker.close_intake()
 
 
+async def _restore(log: EventLog, at: Moment, blocking: Blocking) -> tuple[Restored, list[Lease]]:
+    """Build from the log's register what the actors begin with; nobody else has it yet."""
+
+    def work() -> tuple[Restored, list[Lease]]:
+        restored = restore(log.register, log.boot, at)
+        return restored, held(log.read_facts(restored.leased), at)
+
+    try:
+        return await blocking(work)
+    except StorageError as error:
+        raise StartError(str(error)) from error
+
+
 def _counters(log: EventLog) -> Counters:
     """Return the log's counters as they stand; the log keeps them, so that they outlive it."""
-    return Counters(**attrs.asdict(log.counters))
+    return Counters(**attrs.asdict(log.fold.counters))
+
+
+def _storage(log: EventLog, wal: WalWriter) -> StorageView:
+    """Return what the log takes on the disk."""
+    return StorageView(
+        segments=len(log.fold.holdings),
+        size=sum(holding.size for holding in log.fold.holdings),
+        live=sum(holding.live_bytes for holding in log.fold.holdings),
+        written=log.end,
+        reserved=log.reserved,
+        full=wal.full,
+    )

@@ -6,64 +6,45 @@ from contextlib import asynccontextmanager
 from itertools import islice
 from typing import assert_never
 
-import attrs
-
-from actors.broker import Delivery, Extension, LeaseView, NoSuchLease, OutcomeUnknown
+from actors.broker import Delivery, Extension, LeaseView, NoSuchLease
 from actors.clock import Clock, Moment
 from actors.credits import Credits
 from actors.custody import Custody, DeliveryPolicy
 from actors.dead_letters_port import DeadLettersPort
-from actors.ids import EventIds
+from actors.inbox import Inbox
 from actors.inflight_port import (
     Acknowledge,
     Expire,
     Extend,
-    ExtendReply,
     Grant,
     InflightMessage,
     InflightPort,
     InflightView,
     Inspect,
     Nack,
-    NackReply,
     Release,
     Stop,
     Withdrawn,
+    weight,
 )
 from actors.latency import Latency
+from actors.leases import Lease
 from actors.mailbox import Mailbox
-from actors.polls import Poll
+from actors.naming import Naming
+from actors.promises import Promises
 from actors.queue_port import QueuePort
 from actors.reaper_port import ReaperPort
 from actors.receipts import Receipts
 from actors.running import running
 from actors.settlement import NOT_HELD, AcknowledgeRequest, Settlement, Settlements
 from actors.stopped import stopped
-from actors.wal_writer import Committed, WalWriter
-from persistence.entry import Entry, Event, Lease
+from actors.wal_port import Committed, WalWriter
+from persistence.entry import Place, Row
 
 LEASES_SHOWN_MAX = 100
 
-
-@attrs.define(eq=False)
-class _Commit:
-    """What to answer when the facts of one wake-up are in the log."""
-
-    granted: list[tuple[Poll, tuple[Delivery, ...]]] = attrs.field(factory=list)
-    cold: list[tuple[Delivery, Event]] = attrs.field(factory=list)
-    settled: list[Settlement] = attrs.field(factory=list)
-    nacked: list[tuple[NackReply, tuple[str | NoSuchLease, ...]]] = attrs.field(factory=list)
-    extended: list[tuple[ExtendReply, tuple[Extension | NoSuchLease, ...]]] = attrs.field(
-        factory=list
-    )
-
-    @property
-    def sync(self) -> bool:
-        """Whether an answer promises something that must outlive a power cut."""
-        return bool(self.settled or self.nacked)
-
-    def __bool__(self) -> bool:
-        return bool(self.granted or self.settled or self.nacked or self.extended)
+EXPIRED_AT_ONCE_MAX = 256
+"""Leases ended in one step, however many have run out: nobody else waits longer than for that."""
 
 
 class _InflightActor:
@@ -76,27 +57,33 @@ class _InflightActor:
         dead_letters: DeadLettersPort,
         reaper: ReaperPort,
         credit: Credits,
-        custody: Custody,
+        boot: int,
+        policy: DeliveryPolicy,
         clock: Clock,
-        ids: EventIds,
+        naming: Naming,
         receipts: Receipts,
+        sync_default: bool,
     ) -> None:
         self._mailbox = mailbox
+        self._inbox = Inbox(mailbox, weight)
         self._wal = wal
+        self._register = wal.register
         self._queue = queue
         self._dead_letters = dead_letters
         self._reaper = reaper
         self._credit = credit
-        self._custody = custody
+        self._custody = Custody(boot, policy, self._row_of, self._topic_of)
         self._clock = clock
-        self._ids = ids
+        self._naming = naming
         self._receipts = receipts
+        self._sync_default = sync_default
         self._settlements = Settlements()
-        self._commit = _Commit()
+        self._promises = Promises()
         self._elsewhere: list[Settlement] = []
-        self._in_log: deque[_Commit] = deque()
+        self._in_log: deque[Promises] = deque()
         self._latency = Latency()
         self._announced: int | None = None
+        self._may_expire = EXPIRED_AT_ONCE_MAX
         self._stopping = False
 
     def restore(self, leases: Sequence[Lease]) -> None:
@@ -109,8 +96,9 @@ class _InflightActor:
         """Serve messages until told to stop and nothing is under way."""
         try:
             while not self._stopping or self._in_log or self._settlements:
-                messages = await self._mailbox.drain()
+                messages = await self._inbox.next()
                 at = self._clock.moment()
+                self._may_expire = EXPIRED_AT_ONCE_MAX
                 for message in messages:
                     self._on(message, at)
                 self._carry_out()
@@ -119,15 +107,14 @@ class _InflightActor:
 
     def _on(self, message: InflightMessage, at: Moment) -> None:
         match message:
-            case Grant(poll, entries):
-                leases = self._custody.lease(entries, poll.consumer, at)
-                self._commit.granted.append((poll, tuple(map(self._delivery, leases))))
+            case Grant():
+                self._grant(message, at)
             case Acknowledge(request):
                 self._acknowledge(request, at)
             case Committed():
                 self._committed(message, at)
-            case Withdrawn(settlements, entries):
-                self._withdrawn(settlements, entries)
+            case Withdrawn(settlements, given_up):
+                self._withdrawn(settlements, given_up)
             case Nack():
                 self._nack(message, at)
             case Extend():
@@ -135,8 +122,7 @@ class _InflightActor:
             case Release(receipts):
                 self._release(receipts, at)
             case Expire():
-                self._announced = None
-                self._credit.give_back(self._custody.expire(at))
+                self._expire(at)
             case Inspect(reply):
                 reply.set(self._view(at))
             case Stop():
@@ -144,12 +130,29 @@ class _InflightActor:
             case _:
                 assert_never(message)
 
+    def _row_of(self, number: int) -> Row:
+        row = self._register.get(number)
+        if row is None:
+            raise KeyError(number)
+        return row
+
+    def _topic_of(self, row: Row) -> str:
+        return self._register.topics.name(row.topic)
+
     def _find(self, receipt: str) -> Lease | None:
         claim = self._receipts.read(receipt)
         return None if claim is None else self._custody.leases.find(*claim)
 
     # Each of these changes the state at once and leaves the answer for when the log has it.
     # The log keeps the order, so whatever happens next to the same event is behind it.
+
+    def _grant(self, message: Grant, at: Moment) -> None:
+        leases = self._custody.lease(message.events, message.poll.consumer, at)
+        deliveries = tuple(
+            self._delivery(lease, row, payload)
+            for (lease, row), payload in zip(leases, message.payloads, strict=True)
+        )
+        self._promises.granted.append((message.poll, deliveries))
 
     def _acknowledge(self, request: AcknowledgeRequest, at: Moment) -> None:
         for receipt in dict.fromkeys(request.receipts):
@@ -164,24 +167,23 @@ class _InflightActor:
             if lease is None:
                 self._elsewhere.append(settlement)
                 continue
-            self._custody.leases.remove(lease)
+            self._custody.leases.remove(lease.number)
             self._credit.give_back()
             if lease.since:
                 self._latency.add(lease.since, at.now)
-            self._settle(lease.entry, settlement)
+            self._settle(settlement)
 
-    def _withdrawn(
-        self, settlements: Sequence[Settlement], entries: Sequence[Entry | None]
-    ) -> None:
-        for settlement, entry in zip(settlements, entries, strict=True):
-            if entry is None:
-                self._settlements.end(settlement, NOT_HELD)
+    def _withdrawn(self, settlements: Sequence[Settlement], given_up: Sequence[bool]) -> None:
+        for settlement, is_ours in zip(settlements, given_up, strict=True):
+            if is_ours:
+                self._settle(settlement)
             else:
-                self._settle(entry, settlement)
+                self._settlements.end(settlement, NOT_HELD)
 
-    def _settle(self, entry: Entry, settlement: Settlement) -> None:
-        self._custody.settle(entry)
-        self._commit.settled.append(settlement)
+    def _settle(self, settlement: Settlement) -> None:
+        number, _ = settlement.claim
+        self._custody.settle(number)
+        self._promises.settled.append(settlement)
 
     def _nack(self, message: Nack, at: Moment) -> None:
         answers: list[str | NoSuchLease] = []
@@ -199,7 +201,7 @@ class _InflightActor:
             )
             self._credit.give_back()
             answers.append(receipt)
-        self._commit.nacked.append((message.reply, tuple(answers)))
+        self._promises.nacked.append((message.reply, tuple(answers)))
 
     def _extend(self, message: Extend, at: Moment) -> None:
         answers: list[Extension | NoSuchLease] = []
@@ -210,7 +212,7 @@ class _InflightActor:
             else:
                 deadline = self._custody.extend(lease, message.length_ms, at)
                 answers.append(Extension(receipt, deadline))
-        self._commit.extended.append((message.reply, tuple(answers)))
+        self._promises.extended.append((message.reply, tuple(answers)))
 
     def _release(self, receipts: Iterable[str], at: Moment) -> None:
         for receipt in receipts:
@@ -219,17 +221,22 @@ class _InflightActor:
                 self._custody.release(lease, at)
                 self._credit.give_back()
 
+    def _expire(self, at: Moment) -> None:
+        # If more have run out than this, the reaper is told so at once and comes again.
+        self._announced = None
+        expired = self._custody.expire(at, self._may_expire)
+        self._may_expire -= expired
+        self._credit.give_back(expired)
+
     # To the log, and back
 
     def _carry_out(self) -> None:
-        """Send one wake-up's facts to the log together and its events to their next place."""
+        """Send one step's facts to the log together and its events to their next place."""
         self._send_moves()
         if self._elsewhere:
-            # After the moves: a lease that ran out or was released in this very wake-up, too,
+            # After the moves: a lease that ran out or was released in this very step, too,
             # leaves its event with the queue and its receipt good.
-            elsewhere, self._elsewhere = self._elsewhere, []
-            if not self._queue.withdraw(elsewhere):
-                self._withdrawn(elsewhere, [None] * len(elsewhere))
+            self._look_elsewhere()
         if self._credit.wanted and self._credit.free:
             self._queue.promote()  # polls that wait because all leases were out
         deadline = self._custody.leases.next_deadline()
@@ -237,82 +244,74 @@ class _InflightActor:
             self._announced = deadline
             self._reaper.wake_at(deadline)
 
+    def _look_elsewhere(self) -> None:
+        """Ask the queue for events that wait and whose old receipts were acknowledged."""
+        asked: list[Settlement] = []
+        for settlement in self._elsewhere:
+            row = self._register.get(settlement.claim[0])
+            if row is not None and row.place == Place.WAITING:
+                asked.append(settlement)
+            else:
+                self._settlements.end(settlement, NOT_HELD)
+        self._elsewhere = []
+        if asked and not self._queue.withdraw(asked):
+            self._withdrawn(asked, [False] * len(asked))
+
     def _send_moves(self) -> None:
         moves = self._custody.take_moves()
-        if moves.facts or self._commit:
-            commit, self._commit = self._commit, _Commit()
-            self._in_log.append(commit)
-            cold = [event for _, event in commit.cold]
-            self._wal.append(moves.facts, sync=commit.sync, load=cold, to=self._mailbox)
+        if moves.facts or self._promises:
+            promises, self._promises = self._promises, Promises()
+            self._in_log.append(promises)
+            cold = [number for _, number in promises.cold]
+            sync = self._sync_default and promises.durable
+            self._wal.append(moves.facts, sync=sync, load=cold, to=self._mailbox)
         if moves.waiting:
             self._queue.give_back(moves.waiting)
         if moves.dead:
             self._dead_letters.bury(moves.dead)
 
     def _committed(self, message: Committed, at: Moment) -> None:
-        commit = self._in_log.popleft()  # commits end in the order of their submission
+        promises = self._in_log.popleft()  # commits end in the order of their submission
         if message.failure is not None:
-            self._fail(commit, message.failure)
+            promises.fail(message.failure, self._settlements)
             return
-        for settlement in commit.settled:
-            self._settlements.end(settlement, None)
-        for nack_reply, nack_answers in commit.nacked:
-            nack_reply.set(nack_answers)
-        for extend_reply, extend_answers in commit.extended:
-            extend_reply.set(extend_answers)
-        for (delivery, _), payload in zip(commit.cold, message.payloads, strict=True):
-            delivery.payload = payload
-        for poll, deliveries in commit.granted:
-            if not poll.reply.set(deliveries):
-                # Nobody reads it any more: the events never reached their consumer.
-                self._release([delivery.receipt for delivery in deliveries], at)
+        unread = promises.keep(message.payloads, self._settlements)
+        self._release([delivery.receipt for delivery in unread], at)
 
-    def _delivery(self, lease: Lease) -> Delivery:
+    def _delivery(self, lease: Lease, row: Row, payload: bytes | None) -> Delivery:
         """Say what the consumer gets; a payload that is not at hand is read with the commit."""
-        entry, event = lease.entry, lease.entry.event
+        number = lease.number
         delivery = Delivery(
-            receipt=self._receipts.write(event.number, entry.stamp),
-            id=self._ids.write(event.number, event.timestamp),
-            topic=event.topic,
-            timestamp=event.timestamp,
-            retries=entry.retries,
-            payload=event.payload or b"",
+            receipt=self._receipts.write(number, lease.stamp),
+            id=self._naming.id_of(number, row),
+            topic=self._topic_of(row),
+            timestamp=row.timestamp,
+            retries=row.retries,
+            payload=payload or b"",
             expires_at=self._clock.to_trio(lease.deadline),
         )
-        if event.payload is None:
-            self._commit.cold.append((delivery, event))
-        event.payload = None  # if it comes back, its next delivery reads it from the log
+        if payload is None:
+            self._promises.cold.append((delivery, number))
         return delivery
-
-    def _fail(self, commit: _Commit, failure: str) -> None:
-        unknown = OutcomeUnknown(failure)
-        for settlement in commit.settled:
-            self._settlements.fail(settlement, failure)
-        for nack_reply, _ in commit.nacked:
-            nack_reply.set(unknown)
-        for extend_reply, _ in commit.extended:
-            extend_reply.set(unknown)
-        for poll, _ in commit.granted:
-            poll.reply.set(unknown)
 
     def _view(self, at: Moment) -> InflightView:
         return InflightView(
             leases=tuple(
-                LeaseView(
-                    self._ids.write(lease.entry.event.number, lease.entry.event.timestamp),
-                    at.to_wall(lease.deadline),
-                    lease.entry.retries,
-                )
-                for lease in islice(self._custody.leases, LEASES_SHOWN_MAX)
+                self._show(lease, at) for lease in islice(self._custody.leases, LEASES_SHOWN_MAX)
             ),
             count=len(self._custody.leases),
             processing_ms_avg=self._latency.mean,
             processing_ms_max=float(self._latency.longest),
         )
 
+    def _show(self, lease: Lease, at: Moment) -> LeaseView:
+        row = self._row_of(lease.number)
+        event_id = self._naming.id_of(lease.number, row)
+        return LeaseView(event_id, at.to_wall(lease.deadline), row.retries)
+
     def _end(self) -> None:
         """Answer everybody who still waits, rather than leave them waiting."""
-        for message in self._mailbox.close():
+        for message in self._inbox.close():
             match message:
                 case Grant(poll=poll):
                     poll.reply.set(stopped())
@@ -327,8 +326,8 @@ class _InflightActor:
                 case _:
                     pass
         failure = "The broker ended before the disk answered."
-        for commit in (*self._in_log, self._commit):
-            self._fail(commit, failure)
+        for promises in (*self._in_log, self._promises):
+            promises.fail(failure, self._settlements)
         self._settlements.fail_all(failure)
 
 
@@ -344,8 +343,9 @@ async def open_inflight(
     boot: int,
     policy: DeliveryPolicy,
     clock: Clock,
-    ids: EventIds,
+    naming: Naming,
     receipts: Receipts,
+    sync_default: bool,
     leases: Sequence[Lease] = (),
 ) -> AsyncIterator[InflightPort]:
     """Run the inflight tracker; on the way out it answers all that was asked of it.
@@ -360,8 +360,9 @@ async def open_inflight(
         boot: this process's boot number.
         policy: how often and for how long an event is tried.
         clock: the engine's time.
-        ids: writes event ids.
+        naming: knows event ids.
         receipts: writes and reads receipts.
+        sync_default: whether settlements are forced to the disk before their answer.
         leases: what was leased when the last process ended, in engine time.
     """
     actor = _InflightActor(
@@ -371,10 +372,12 @@ async def open_inflight(
         dead_letters=dead_letters,
         reaper=reaper,
         credit=credit,
-        custody=Custody(boot, policy),
+        boot=boot,
+        policy=policy,
         clock=clock,
-        ids=ids,
+        naming=naming,
         receipts=receipts,
+        sync_default=sync_default,
     )
     actor.restore(leases)
     port = InflightPort(mailbox)

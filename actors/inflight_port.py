@@ -6,13 +6,14 @@ from typing import TypeAlias
 import attrs
 
 from actors.broker import Extension, LeaseView, MailboxView, NoSuchLease, Trouble
+from actors.inbox import STEP_MAX
 from actors.mailbox import Mailbox
 from actors.polls import Poll
 from actors.reply import Reply
 from actors.settlement import AcknowledgeRequest, Settlement
 from actors.stopped import stopped
-from actors.wal_writer import Committed
-from persistence.entry import Entry
+from actors.waiting import Waiting
+from actors.wal_port import Committed
 
 NackReply: TypeAlias = Reply[tuple[str | NoSuchLease, ...] | Trouble]
 ExtendReply: TypeAlias = Reply[tuple[Extension | NoSuchLease, ...] | Trouble]
@@ -20,10 +21,17 @@ ExtendReply: TypeAlias = Reply[tuple[Extension | NoSuchLease, ...] | Trouble]
 
 @attrs.define(eq=False)
 class Grant:
-    """From the queue: lease these events to the poll's consumer."""
+    """From the queue: lease these events to the poll's consumer.
+
+    Attributes:
+        poll: who gets them.
+        events: in their order.
+        payloads: of each event; None if it has to be read from the log.
+    """
 
     poll: Poll
-    entries: Sequence[Entry]
+    events: Sequence[Waiting]
+    payloads: Sequence[bytes | None]
 
 
 @attrs.define(eq=False)
@@ -62,15 +70,15 @@ class Release:
 
 @attrs.define(eq=False)
 class Withdrawn:
-    """From the queue: the events that were asked for, or None where there was none."""
+    """From the queue: for each settlement whether the queue gave the event up for it."""
 
     settlements: Sequence[Settlement]
-    entries: Sequence[Entry | None]
+    given_up: Sequence[bool]
 
 
 @attrs.define(eq=False)
 class Expire:
-    """From the reaper: some lease may have run out."""
+    """From the reaper, or the tracker itself: some lease may have run out."""
 
 
 @attrs.define(eq=False)
@@ -90,6 +98,23 @@ InflightMessage: TypeAlias = (
 )
 
 
+def weight(message: InflightMessage) -> int:
+    """Tell about how many events a message means work for."""
+    match message:
+        case Grant(events=events):
+            return max(1, len(events))
+        case Acknowledge(request):
+            return max(1, len(request.receipts))
+        case Nack() | Extend() | Release():
+            return max(1, len(message.receipts))
+        case Withdrawn(settlements):
+            return len(settlements)
+        case Committed():
+            return STEP_MAX // 8  # it is about all that was submitted in one step
+        case _:
+            return 1
+
+
 @attrs.frozen
 class InflightView:
     """Figures for people; times in milliseconds."""
@@ -106,14 +131,16 @@ class InflightPort:
     def __init__(self, mailbox: Mailbox[InflightMessage]) -> None:
         self._mailbox = mailbox
 
-    def grant(self, poll: Poll, entries: Sequence[Entry]) -> None:
+    def grant(
+        self, poll: Poll, events: Sequence[Waiting], payloads: Sequence[bytes | None]
+    ) -> None:
         """Lease events to a poll's consumer and answer the poll when that is written."""
-        if not self._mailbox.put(Grant(poll, entries)):
+        if not self._mailbox.put(Grant(poll, events, payloads)):
             poll.reply.set(stopped())
 
-    def withdrawn(self, settlements: Sequence[Settlement], entries: Sequence[Entry | None]) -> None:
-        """Bring the events that `QueuePort.withdraw` asked for."""
-        self._mailbox.put(Withdrawn(settlements, entries))
+    def withdrawn(self, settlements: Sequence[Settlement], given_up: Sequence[bool]) -> None:
+        """Answer `QueuePort.withdraw`: these events are to be settled, or there is none."""
+        self._mailbox.put(Withdrawn(settlements, given_up))
 
     def acknowledge(self, request: AcknowledgeRequest) -> None:
         """Settle deliveries."""

@@ -1,6 +1,5 @@
 """The queue: the actor that owns what is ready or delayed, admits new events and serves polls."""
 
-from collections import deque
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from heapq import heapify, heappop, heapreplace
@@ -10,13 +9,18 @@ import attrs
 
 from actors.admission import Admission
 from actors.backlog import Backlog
-from actors.broker import Accepted, OutcomeUnknown, TopicView
+from actors.broker import TopicView
 from actors.clock import Clock
 from actors.credits import Credits
-from actors.ids import EventIds
+from actors.departures import Departures
+from actors.inbox import Inbox
 from actors.inflight_port import InflightPort
+from actors.intake import Intake
 from actors.mailbox import Mailbox
+from actors.naming import Naming
+from actors.payload_cache import PayloadCache
 from actors.polls import ParkedPolls, Poll, PollState
+from actors.put_off import PutOff
 from actors.queue_port import (
     CloseIntake,
     Enqueue,
@@ -30,15 +34,19 @@ from actors.queue_port import (
     Stop,
     Take,
     Withdraw,
+    weight,
 )
 from actors.reaper_port import ReaperPort
 from actors.running import running
+from actors.settlement import Settlement, may_settle
 from actors.stopped import stopped
-from actors.wal_writer import Committed, WalWriter
-from persistence.entry import Entry, Event, Stamp
-from persistence.facts import Enqueued
+from actors.waiting import Waiting
+from actors.wal_port import Committed, WalWriter
 
 TOPICS_SHOWN_MAX = 1000
+
+PROMOTED_AT_ONCE_MAX = 512
+"""Events made ready in one step, however many are due: nobody else waits longer than for that."""
 
 
 @attrs.frozen
@@ -62,68 +70,70 @@ class _QueueActor:
         leases: Credits,
         limits: QueueLimits,
         clock: Clock,
-        ids: EventIds,
+        naming: Naming,
+        sync_default: bool,
+        backlog: Backlog,
+        departures: Departures,
+        put_off: PutOff,
+        boot: int,
         next_number: int,
         last_event_at: int | None,
     ) -> None:
         self._mailbox = mailbox
+        self._inbox = Inbox(mailbox, weight)
         self._wal = wal
         self._inflight = inflight
         self._reaper = reaper
         self._leases = leases
-        self._admission = Admission(limits.size, limits.open_bytes)
         self._limits = limits
         self._clock = clock
-        self._ids = ids
-        self._next_number = next_number
-        self._backlog = Backlog()
+        self._backlog = backlog
+        self._departures = departures
+        self._put_off = put_off
+        self._boot = boot
+        self._cache = PayloadCache(limits.payload_cache_bytes)
+        self._intake = Intake(
+            wal=wal,
+            admission=Admission(limits.size, limits.open_bytes),
+            clock=clock,
+            naming=naming,
+            sync_default=sync_default,
+            backlog=backlog,
+            cache=self._cache,
+            next_number=next_number,
+            last_event_at=last_event_at,
+        )
         self._polls = ParkedPolls()
-        self._new: list[Enqueue] = []
-        self._in_log: deque[list[Enqueue]] = deque()
-        self._cached_bytes = 0
         self._announced: int | None = None
-        self._last_event_at = last_event_at
         self._intake_open = True
         self._stopping = False
-
-    def restore(self, entries: Iterable[Entry]) -> None:
-        """Take over what waited when the last process ended.
-
-        Args:
-            entries: in the order of (due, number), due on the engine's time line.
-        """
-        now = self._clock.now()
-        for entry in entries:
-            if entry.due <= now:
-                self._backlog.add_fresh(entry)
-            else:
-                self._backlog.add(entry, now)
-        self._announce()
 
     async def run(self) -> None:
         """Serve messages until told to stop and nothing is under way."""
         try:
-            while not self._stopping or self._in_log:
-                for message in await self._mailbox.drain():
+            self._announce()
+            while not self._stopping or self._intake.under_way:
+                for message in await self._inbox.next():
                     self._on(message)
-                self._submit()
+                self._intake.submit(self._mailbox)
                 self._announce()
         finally:
             self._end()
 
     def _on(self, message: QueueMessage) -> None:
         match message:
-            case Enqueue():
-                self._admit(message)
+            case Enqueue() if self._intake_open:
+                self._intake.admit(message)
+            case Enqueue(reply=enqueue_reply):
+                enqueue_reply.set(stopped())
             case Take(poll):
                 self._take(poll)
             case Committed():
-                self._committed(message)
-            case GiveBack(entries):
-                self._gave_back(entries)
+                self._serve(self._intake.committed(message))
+            case GiveBack(events):
+                self._gave_back(events)
             case Withdraw(settlements):
-                found = [self._withdraw(*settlement.claim) for settlement in settlements]
-                self._inflight.withdrawn(settlements, found)
+                self._inflight.withdrawn(settlements, list(map(self._give_up, settlements)))
             case Forget(poll):
                 self._forget(poll)
             case Promote():
@@ -137,72 +147,6 @@ class _QueueActor:
                 self._stopping = True
             case _:
                 assert_never(message)
-
-    # New events
-
-    def _admit(self, request: Enqueue) -> None:
-        """Take events in for the next commit, or refuse them: then nothing is kept of them."""
-        if not self._intake_open:
-            request.reply.set(stopped())
-            return
-        trouble = self._admission.admit(
-            len(request.events), request.size, waiting=len(self._backlog)
-        )
-        if trouble is None:
-            self._new.append(request)
-        else:
-            request.reply.set(trouble)
-
-    def _submit(self) -> None:
-        """Send all that one wake-up admitted to the log together."""
-        if not self._new:
-            return
-        new, self._new = self._new, []
-        now, timestamp = self._clock.moment()
-        facts: list[Enqueued] = []
-        for request in new:
-            for event in request.events:
-                stored = Event(
-                    self._next_number, timestamp, event.topic, event.payload, len(event.payload)
-                )
-                self._next_number += 1
-                request.entries.append(Entry(stored, now))
-                facts.append(Enqueued(stored, timestamp))
-        self._in_log.append(new)
-        self._wal.append(facts, sync=True, to=self._mailbox)
-
-    def _committed(self, message: Committed) -> None:
-        """Make ready what is on disk now, then answer."""
-        topics: dict[str, None] = {}
-        for request in self._in_log.popleft():  # commits end in the order of their submission
-            self._admission.over(len(request.entries), request.size)
-            if message.failure is not None:
-                request.reply.set(OutcomeUnknown(message.failure))
-                continue
-            for entry in request.entries:
-                self._cache(entry)
-                self._backlog.add_fresh(entry)
-                topics[entry.event.topic] = None
-            write = self._ids.write
-            request.reply.set(
-                tuple(
-                    Accepted(write(e.event.number, e.event.timestamp), e.event.timestamp)
-                    for e in request.entries
-                )
-            )
-            self._last_event_at = request.entries[-1].event.timestamp
-        self._serve(topics)
-
-    def _cache(self, entry: Entry) -> None:
-        """Keep the payload at hand for its delivery while there is room for it."""
-        if self._cached_bytes + entry.event.payload_size <= self._limits.payload_cache_bytes:
-            self._cached_bytes += entry.event.payload_size
-        else:
-            entry.event.payload = None
-
-    def _uncache(self, entry: Entry) -> None:
-        if entry.event.payload is not None:
-            self._cached_bytes -= entry.event.payload_size
 
     # Polls
 
@@ -258,13 +202,19 @@ class _QueueActor:
         if count == 0:
             self._leases.wanted = True
             return False
-        entries = self._backlog.take(poll.topic, count, self._limits.delivery_bytes)
-        self._leases.take(len(entries))
-        for entry in entries:
-            self._uncache(entry)
+        events = self._backlog.take(
+            poll.topic, count, self._payload_size, self._limits.delivery_bytes
+        )
+        numbers = [event.number for event in events]
+        self._leases.take(len(numbers))
+        self._leave(numbers)
         poll.state = PollState.GRANTED
-        self._inflight.grant(poll, entries)
+        self._inflight.grant(poll, events, [self._cache.take(number) for number in numbers])
         return True
+
+    def _payload_size(self, number: int) -> int:
+        row = self._wal.register.get(number)
+        return 0 if row is None else row.payload_size
 
     def _close_intake(self) -> None:
         self._intake_open = False
@@ -275,21 +225,46 @@ class _QueueActor:
 
     # What comes back, and what is asked back
 
-    def _gave_back(self, entries: Sequence[Entry]) -> None:
+    def _gave_back(self, events: Sequence[Waiting]) -> None:
         now = self._clock.now()
-        topics = {e.event.topic: None for e in entries if self._backlog.add(e, now)}
+        self._departures.come_back(event.number for event in events)
+        topics: dict[str, None] = {}
+        for event in events:
+            number, due, topic = event
+            ready = self._backlog.add(topic, due, number, now)
+            if ready:
+                topics[topic] = None
+            row = self._wal.register.get(number)
+            if row is not None:
+                self._put_off.came_back(event, row, ready=ready)
         self._serve(topics)
 
-    def _withdraw(self, number: int, stamp: Stamp) -> Entry | None:
-        entry = self._backlog.find(number)
-        if entry is None or not _may_still_settle(entry, stamp):
-            return None
-        self._uncache(entry)
-        return self._backlog.withdraw(number)
+    def _give_up(self, settlement: Settlement) -> bool:
+        """Part with the event of a settlement, if it is here and its receipt still open."""
+        number, stamp = settlement.claim
+        row = self._departures.waiting_row(number)
+        if (
+            row is None
+            or number >= self._intake.settled_below
+            or not may_settle(stamp, row, self._boot)
+        ):
+            return False
+        due = self._put_off.due_of(number, row)
+        delayed = due is not None and self._backlog.is_delayed(due, number)
+        self._leave((number,))
+        self._cache.take(number)
+        self._backlog.withdraw(self._wal.register.topics.name(row.topic), delayed=delayed)
+        return True
+
+    def _leave(self, numbers: Sequence[int]) -> None:
+        self._departures.leave(numbers)
+        self._put_off.left(numbers)
 
     def _promote(self) -> None:
         self._announced = None
-        self._serve(dict.fromkeys(self._backlog.promote(self._clock.now())))
+        # If more are due than this, the reaper is told so at once and comes again.
+        topics, _ = self._backlog.promote(self._clock.now(), PROMOTED_AT_ONCE_MAX)
+        self._serve(dict.fromkeys(topics))
 
     def _announce(self) -> None:
         """Tell the reaper about the earliest due time when it became earlier."""
@@ -303,42 +278,29 @@ class _QueueActor:
         return QueueView(
             ready=self._backlog.ready,
             delayed=self._backlog.delayed,
-            admitted=self._admission.admitted,
+            admitted=self._intake.admitted,
             topics=tuple(TopicView(*topic) for topic in topics),
             parked_polls=len(self._polls),
-            last_event_at=self._last_event_at,
+            last_event_at=self._intake.last_event_at,
         )
 
     def _end(self) -> None:
         """Answer everybody who still waits, rather than leave them waiting."""
-        for message in self._mailbox.close():
+        for message in self._inbox.close():
             match message:
                 case Enqueue(reply=reply):
                     reply.set(stopped())
                 case Take(poll):
                     poll.reply.set(stopped())
                 case Withdraw(settlements):
-                    self._inflight.withdrawn(settlements, [None] * len(settlements))
+                    self._inflight.withdrawn(settlements, [False] * len(settlements))
                 case Inspect(inspect_reply):
                     inspect_reply.set(self._view())
                 case _:
                     pass
         for poll in self._polls.in_order():
             poll.reply.set(stopped())
-        for request in self._new:
-            request.reply.set(stopped())
-        for requests in self._in_log:
-            for request in requests:
-                request.reply.set(OutcomeUnknown("The broker ended before the disk answered."))
-
-
-def _may_still_settle(entry: Entry, stamp: Stamp) -> bool:
-    """Tell whether the receipt of delivery `stamp` may acknowledge an event that waits.
-
-    A receipt holds unless a later delivery of its event exists. One that is later than what the
-    log knows was written before a power cut that took its lease, which is not synced, away.
-    """
-    return stamp > entry.stamp or (stamp == entry.stamp and entry.receipt_open)
+        self._intake.end()
 
 
 @asynccontextmanager
@@ -351,8 +313,12 @@ async def open_queue(
     leases: Credits,
     limits: QueueLimits,
     clock: Clock,
-    ids: EventIds,
-    entries: Iterable[Entry] = (),
+    naming: Naming,
+    sync_default: bool,
+    backlog: Backlog,
+    departures: Departures,
+    put_off: PutOff,
+    boot: int,
     next_number: int = 1,
     last_event_at: int | None = None,
 ) -> AsyncIterator[QueuePort]:
@@ -366,8 +332,13 @@ async def open_queue(
         leases: how many events may be handed out at a time; the inflight tracker gives back.
         limits: what the queue may hold.
         clock: the engine's time.
-        ids: writes event ids.
-        entries: what waited when the last process ended, in the order of (due, number).
+        naming: knows event ids.
+        sync_default: whether new events are forced to the disk before their answer unless their
+            request says otherwise.
+        backlog: what waited when the last process ended, due on the engine's time line.
+        departures: which tells the backlog what still waits.
+        put_off: tells when what was put off is due.
+        boot: this process's boot number.
         next_number: the number of the next new event.
         last_event_at: when the newest event was accepted, wall time; None if there was none.
     """
@@ -379,11 +350,15 @@ async def open_queue(
         leases=leases,
         limits=limits,
         clock=clock,
-        ids=ids,
+        naming=naming,
+        sync_default=sync_default,
+        backlog=backlog,
+        departures=departures,
+        put_off=put_off,
+        boot=boot,
         next_number=next_number,
         last_event_at=last_event_at,
     )
-    actor.restore(entries)
     port = QueuePort(mailbox)
     async with running(actor.run, port.stop):
         yield port

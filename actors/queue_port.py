@@ -5,24 +5,32 @@ from typing import TypeAlias
 
 import attrs
 
-from actors.broker import Accepted, MailboxView, NewEvent, TopicView, Trouble
+from actors.broker import Accepted, Durability, MailboxView, NewEvent, TopicView, Trouble
+from actors.inbox import STEP_MAX
 from actors.mailbox import Mailbox
 from actors.polls import Poll
 from actors.reply import Reply
 from actors.settlement import Settlement
 from actors.stopped import stopped
-from actors.wal_writer import Committed
-from persistence.entry import Entry
+from actors.waiting import Waiting
+from actors.wal_port import Committed
 
 
 @attrs.define(eq=False)
 class Enqueue:
-    """From outside: admit these events, all or none."""
+    """From outside: admit these events, all or none.
+
+    Attributes:
+        events: in their order.
+        size: of their payloads, bytes.
+        durability: how far they must have come before the answer; None leaves it to the settings.
+        reply: where the answer goes.
+    """
 
     events: Sequence[NewEvent]
     size: int
+    durability: Durability | None
     reply: Reply[tuple[Accepted, ...] | Trouble]
-    entries: list[Entry] = attrs.field(factory=list)
 
 
 @attrs.define(eq=False)
@@ -41,14 +49,14 @@ class Forget:
 
 @attrs.define(eq=False)
 class GiveBack:
-    """From another place: these events wait from now on."""
+    """From another place: these events wait from now on; the log has been told."""
 
-    entries: Sequence[Entry]
+    events: Sequence[Waiting]
 
 
 @attrs.define(eq=False)
 class Withdraw:
-    """From the inflight tracker: hand over the events whose open receipt was acknowledged."""
+    """From the inflight tracker: give up the events whose open receipt was acknowledged."""
 
     settlements: Sequence[Settlement]
 
@@ -89,6 +97,21 @@ QueueMessage: TypeAlias = (
 )
 
 
+def weight(message: QueueMessage) -> int:
+    """Tell about how many events a message means work for."""
+    match message:
+        case Enqueue() | GiveBack():
+            return max(1, len(message.events))
+        case Take(poll):
+            return poll.max_events
+        case Withdraw(settlements):
+            return len(settlements)
+        case Committed():
+            return STEP_MAX // 2  # it is about all that was submitted in one step
+        case _:
+            return 1
+
+
 @attrs.frozen
 class QueueView:
     """Figures for people."""
@@ -108,11 +131,15 @@ class QueuePort:
         self._mailbox = mailbox
 
     def enqueue(
-        self, events: Sequence[NewEvent], reply: Reply[tuple[Accepted, ...] | Trouble]
+        self,
+        events: Sequence[NewEvent],
+        reply: Reply[tuple[Accepted, ...] | Trouble],
+        *,
+        durability: Durability | None = None,
     ) -> None:
-        """Admit events, all or none; the reply comes when they are on disk."""
+        """Admit events, all or none; the reply comes when they have come as far as they must."""
         size = sum(len(event.payload) for event in events)
-        if not self._mailbox.put(Enqueue(events, size, reply)):
+        if not self._mailbox.put(Enqueue(events, size, durability, reply)):
             reply.set(stopped())
 
     def take(self, poll: Poll) -> None:
@@ -125,12 +152,14 @@ class QueuePort:
         poll.give_up()
         self._mailbox.put(Forget(poll))
 
-    def give_back(self, entries: Sequence[Entry]) -> None:
-        """Put events here that were leased or dead."""
-        self._mailbox.put(GiveBack(entries))
+    def give_back(self, events: Sequence[Waiting]) -> None:
+        """Put events here that were leased or dead, once the log has been told."""
+        self._mailbox.put(GiveBack(events))
 
     def withdraw(self, settlements: Sequence[Settlement]) -> bool:
-        """Ask for the events of these settlements whose receipt is still open.
+        """Ask to give up the events of these settlements whose receipt is still open.
+
+        To be asked only about events that wait, as the register stands now.
 
         Returns:
             Whether `InflightPort.withdrawn` will be called; False if the queue has stopped.

@@ -32,7 +32,15 @@ class BrokerSettings:
         max_retries: failed deliveries after the first before an event becomes a dead letter.
         backoff: the delay before each retry.
         reaper_interval_ms: the longest that the reaper sleeps.
-        fsync: when written facts are forced to the disk.
+        fsync: when written facts are forced to the disk, unless a request says so itself.
+        segment_max_bytes: size above which the log's active segment is sealed and the next begun;
+            a single larger batch gets a segment of its own.
+        compaction_ratio: share of the log's bytes, between 0 and 1, that may be dead before
+            the poorest segments are copied forward and deleted.
+        reserved_bytes: space held back on the disk, so that what is no new event can still be
+            written when the disk is full; 0 holds none back.
+        snapshot_after_bytes: bytes of log after which a new snapshot of the index is taken
+            while the engine runs; 0 takes one at an orderly stop only.
         payload_cache_bytes: payloads of waiting events kept in memory; the rest is read back from
             the log at delivery.
         leases_max: leases at a time; consumers wait while there are as many.
@@ -49,6 +57,10 @@ class BrokerSettings:
     backoff: Backoff = attrs.field(factory=Backoff)
     reaper_interval_ms: int = 1000
     fsync: FsyncPolicy = attrs.field(factory=FsyncPolicy)
+    segment_max_bytes: int = 64 * 1024 * 1024
+    compaction_ratio: float = 0.5
+    reserved_bytes: int = 16 * 1024 * 1024
+    snapshot_after_bytes: int = 256 * 1024 * 1024
     payload_cache_bytes: int = 64 * 1024 * 1024
     leases_max: int = 100_000
     open_requests_max: int = 10_000

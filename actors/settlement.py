@@ -6,12 +6,29 @@ import attrs
 
 from actors.broker import Acknowledgement, OutcomeUnknown, Trouble
 from actors.reply import Reply
-from persistence.entry import Stamp
+from persistence.entry import Row, Stamp
 
 NOT_HELD = "unknown, stale or already settled"
 
 Claim = tuple[int, Stamp]
 """What a receipt says: event number and delivery."""
+
+
+def may_settle(stamp: Stamp, row: Row, boot: int) -> bool:
+    """Tell whether the receipt of delivery `stamp` may acknowledge an event that waits.
+
+    A receipt holds unless a later delivery of its event exists. One that is later than what the
+    log knows was written by an earlier process, before a power cut that took its lease, which is
+    not synced, away.
+
+    Args:
+        stamp: of the receipt.
+        row: of the event.
+        boot: this process's boot number.
+    """
+    if stamp == row.stamp:
+        return bool(row.receipt_open)
+    return row.stamp < stamp and stamp.boot < boot
 
 
 class AcknowledgeRequest:

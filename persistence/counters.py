@@ -1,7 +1,7 @@
 """How often what has happened since the log was created.
 
 One function advances the counters, when a fact is appended and when it is replayed, so that a
-restart cannot change them.
+restart cannot change them. A copied fact has been counted before.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,9 @@ from persistence.facts import (
     Enqueued,
     Extended,
     Fact,
+    Imported,
     Leased,
+    Lost,
     Opened,
     Reprocessed,
     ReturnCause,
@@ -80,12 +82,14 @@ def _nothing(_counters: Counters, _fact: Fact) -> None:
     pass
 
 
-def _enqueued(counters: Counters, _fact: Enqueued) -> None:
-    counters.enqueued += 1
+def _enqueued(counters: Counters, fact: Enqueued) -> None:
+    if not fact.copied:
+        counters.enqueued += 1
 
 
-def _leased(counters: Counters, _fact: Leased) -> None:
-    counters.consumed += 1
+def _leased(counters: Counters, fact: Leased) -> None:
+    if not fact.copied:
+        counters.consumed += 1
 
 
 def _settled(counters: Counters, _fact: Settled) -> None:
@@ -93,17 +97,19 @@ def _settled(counters: Counters, _fact: Settled) -> None:
 
 
 def _returned(counters: Counters, fact: Returned) -> None:
-    if fact.cause is not ReturnCause.RELEASED:
+    if fact.cause is not ReturnCause.RELEASED and not fact.copied:
         counters.failed += 1
 
 
-def _dead(counters: Counters, _fact: Dead) -> None:
-    counters.failed += 1
-    counters.dead += 1
+def _dead(counters: Counters, fact: Dead) -> None:
+    if not fact.copied:
+        counters.failed += 1
+        counters.dead += 1
 
 
-def _reprocessed(counters: Counters, _fact: Reprocessed) -> None:
-    counters.reprocessed += 1
+def _reprocessed(counters: Counters, fact: Reprocessed) -> None:
+    if not fact.copied:
+        counters.reprocessed += 1
 
 
 def _discarded(counters: Counters, _fact: Discarded) -> None:
@@ -120,4 +126,6 @@ _COUNT: dict[type, Callable[[Counters, Any], None]] = {
     Dead: _dead,
     Reprocessed: _reprocessed,
     Discarded: _discarded,
+    Imported: _nothing,
+    Lost: _nothing,
 }

@@ -1,9 +1,13 @@
 """The disk as the log sees it: a flat directory of files, and what may be relied upon.
 
 Nothing is on disk until it is synced: bytes by `File.sync`, and names (created, renamed, removed)
-by `Disk.sync_directory`. Every operation may raise `OSError`. One thread at a time.
+by `Disk.sync_directory`. Every operation may raise `OSError`. Several threads may use one disk
+at the same time, each changing files of its own; any number may read meanwhile, also from the same
+open file. Who closes a file sees to it that nobody reads it any more.
 """
 
+import contextlib
+import errno
 from collections.abc import Iterable
 from typing import Protocol, TypeAlias
 
@@ -13,14 +17,19 @@ Bytes: TypeAlias = bytes | bytearray | memoryview
 LOCK_NAME = "lock"
 """The file that is locked; never among a disk's names."""
 
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""The numbers of errors that say that there is no room, on the disk or for this user."""
+
 
 class File(Protocol):
-    """An open file."""
+    """An open file.
 
-    @property
-    def name(self) -> str:
-        """Its name in the directory when it was opened."""
-        ...
+    Attributes:
+        name: its name in the directory when it was opened, for people. Who renames an open file
+            sets it anew.
+    """
+
+    name: str
 
     def size(self) -> int:
         """Tell its length in bytes."""
@@ -65,7 +74,7 @@ class Disk(Protocol):
         ...
 
     def lock(self) -> None:
-        """Take the directory for this process; comes before anything else.
+        """Take the directory for this process; this or `look` comes before anything else.
 
         Raises:
             DataDirectoryLocked: somebody has it.
@@ -73,12 +82,39 @@ class Disk(Protocol):
         """
         ...
 
+    def look(self) -> None:
+        """Attach to the directory for reading, whoever has it; nothing is locked or created.
+
+        Whatever could change something then raises `OSError`, `open` included. The process that
+        has the directory may change it at any moment.
+
+        Raises:
+            DataDirectoryUnusable: it does not exist, or cannot be read.
+        """
+        ...
+
     def names(self) -> list[str]:
         """Tell the files' names in sorted order, without the lock's."""
         ...
 
+    def free(self) -> int | None:
+        """Tell how many bytes more fit, None if there is no limit. Quotas do not show here."""
+        ...
+
     def open(self, name: str) -> File:
-        """Open an existing file for reading and writing."""
+        """Open an existing file for reading and writing.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        ...
+
+    def open_to_read(self, name: str) -> File:
+        """Open an existing file for reading alone: whatever would change it raises `OSError`.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
         ...
 
     def create(self, name: str) -> File:
@@ -102,7 +138,7 @@ class Disk(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the lock. Idempotent; files stay open until they are closed themselves."""
+        """Let go of the directory. Idempotent; files stay open until they are closed themselves."""
         ...
 
 
@@ -117,20 +153,53 @@ def create_whole(disk: Disk, name: str, pieces: Iterable[Bytes]) -> None:
         name: the file's name; `temporary(name)` is used on the way.
         pieces: the whole content, in order.
     """
-    on_the_way = temporary(name)
-    if on_the_way in disk.names():
-        disk.remove(on_the_way)
-    file = disk.create(on_the_way)
+    create_aside(disk, name, pieces).close()
+    disk.rename(temporary(name), name)
+    disk.sync_directory()
+
+
+def create_aside(disk: Disk, name: str, pieces: Iterable[Bytes]) -> File:
+    """Write and sync the whole content of a file under its temporary name.
+
+    If there is no room the space is given back, and nothing has changed.
+
+    Args:
+        disk: a locked disk.
+        name: the name that the file will get.
+        pieces: the whole content, in order.
+
+    Returns:
+        The open file; the caller renames it from `temporary(name)`, and closes it.
+    """
+    aside = temporary(name)
+    if aside in disk.names():
+        disk.remove(aside)
+    file = disk.create(aside)
     try:
         at = 0
         for piece in pieces:
             file.write(at, piece)
             at += len(piece)
         file.sync()
+    except BaseException:
+        file.close()
+        with contextlib.suppress(OSError):  # what stays is removed by the next who comes here
+            disk.remove(aside)
+        raise
+    return file
+
+
+def read_whole(disk: Disk, name: str) -> bytes:
+    """Give the content of a small file.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    file = disk.open_to_read(name)
+    try:
+        return file.read(0, file.size())
     finally:
         file.close()
-    disk.rename(on_the_way, name)
-    disk.sync_directory()
 
 
 def temporary(name: str) -> str:

@@ -1,5 +1,6 @@
 """What can go wrong with the data directory. Every message is a sentence for the operator."""
 
+import errno
 import os
 
 
@@ -31,6 +32,12 @@ class DataDirectoryUnusable(StorageError):
         self.path = path
 
 
+_TOOLS = (
+    "'event-broker log verify' finds all that is wrong,"
+    " 'event-broker log repair' mends what can be mended"
+)
+
+
 class LogDamaged(StorageError):
     """Bytes that were safely on disk are not what was written. Nothing has been changed.
 
@@ -47,10 +54,28 @@ class LogDamaged(StorageError):
         detail: str,
         advice: str = "restore the file from a backup; nothing was changed",
     ) -> None:
-        super().__init__(f"{file} is damaged at offset {offset} ({detail}): {advice}")
+        super().__init__(f"{file} is damaged at offset {offset} ({detail}): {advice}; {_TOOLS}")
         self.file = file
         self.offset = offset
         self.detail = detail
+
+
+class NoLog(StorageError):
+    """There is no log in the directory."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"there is no log in {path}: is that the right data directory?")
+        self.path = path
+
+
+class CannotMend(StorageError):
+    """A repair does not know what to do."""
+
+    def __init__(self, path: str, detail: str) -> None:
+        super().__init__(
+            f"the log in {path} cannot be mended ({detail}):"
+            " restore the whole directory from a backup; nothing was changed"
+        )
 
 
 class FormatTooNew(StorageError):
@@ -91,6 +116,11 @@ class WriteFailed(StorageError):
         self.file = file
         self.offset = offset
         self.errno = cause.errno if isinstance(cause, OSError) else None
+
+    @property
+    def full(self) -> bool:
+        """Whether there was no room, on the disk or within a quota."""
+        return self.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 class SyncFailed(StorageError):

@@ -21,14 +21,20 @@ class Faults:
         writes: how many of these were writes.
         syncs: how many were syncs, of files and of the directory.
         failed_syncs: how many of these failed.
+        changes: how many created, renamed or removed a name.
+        full: the number of the error that a write ends in when the disk's capacity is used up;
+            `errno.EDQUOT` makes it a user's quota.
     """
 
     operations: int = 0
     writes: int = 0
     syncs: int = 0
     failed_syncs: int = 0
+    changes: int = 0
+    full: int = errno.ENOSPC
     _write_errors: dict[int, tuple[int, int]] = attrs.field(factory=dict, init=False)
     _sync_errors: dict[int, int] = attrs.field(factory=dict, init=False)
+    _change_errors: dict[int, int] = attrs.field(factory=dict, init=False)
     _power_cut_at: int | None = attrs.field(default=None, init=False)
 
     def fail_write(self, nth: int = 1, *, error: int = errno.EIO, written: int = 0) -> None:
@@ -38,6 +44,10 @@ class Faults:
     def fail_sync(self, nth: int = 1, *, error: int = errno.EIO) -> None:
         """Let the n-th sync from now, of a file or of the directory, raise."""
         self._sync_errors[self.syncs + nth] = error
+
+    def fail_change(self, nth: int = 1, *, error: int = errno.EIO) -> None:
+        """Let the n-th change of names from now raise, with nothing changed."""
+        self._change_errors[self.changes + nth] = error
 
     def cut_power(self, nth: int = 1) -> None:
         """Let the n-th operation from now, and every later one, raise `PowerCut`."""
@@ -61,3 +71,8 @@ class Faults:
         if error is not None:
             self.failed_syncs += 1
         return error
+
+    def change(self) -> int | None:
+        """Count a change of names; give the error number, if it fails."""
+        self.changes += 1
+        return self._change_errors.pop(self.changes, None)

@@ -64,6 +64,7 @@ class MemoryDisk:
         self.capacity = capacity
         self._machine = _Machine() if machine is None else machine
         self._gone = False
+        self._looks = False
 
     def another(self) -> "MemoryDisk":
         """Give another process's view of the same directory."""
@@ -113,6 +114,20 @@ class MemoryDisk:
         if self._machine.holder is not None:
             raise DataDirectoryLocked(self.path, None)
         self._machine.holder = self
+        self._looks = False
+
+    def look(self) -> None:
+        """Attach for reading, whoever has the directory.
+
+        Raises:
+            DataDirectoryUnusable: this process is gone.
+        """
+        self._release()
+        try:
+            self._operate()
+        except PowerCut as error:
+            raise DataDirectoryUnusable(self.path, reason(error)) from error
+        self._looks = True
 
     def names(self) -> list[str]:
         """Tell the files' names in sorted order."""
@@ -122,7 +137,13 @@ class MemoryDisk:
     def open(self, name: str) -> "MemoryFile":
         """Open an existing file for reading and writing."""
         self._operate()
-        return MemoryFile(self, name, self._content(name))
+        self._refuse_while_looking()
+        return MemoryFile(self, name, self._content(name), writable=True)
+
+    def open_to_read(self, name: str) -> "MemoryFile":
+        """Open an existing file for reading alone."""
+        self._operate()
+        return MemoryFile(self, name, self._content(name), writable=False)
 
     def create(self, name: str) -> "MemoryFile":
         """Create an empty file.
@@ -131,20 +152,23 @@ class MemoryDisk:
             FileExistsError: the name is taken.
         """
         self._operate()
+        self._refuse_while_looking()
         if name == LOCK_NAME or name in self._machine.names:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
         content = Content()
         self._change(_Change(content, None, name))
-        return MemoryFile(self, name, content)
+        return MemoryFile(self, name, content, writable=True)
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, replacing what bore it, at once."""
         self._operate()
+        self._refuse_while_looking()
         self._change(_Change(self._content(old), old, new))
 
     def remove(self, name: str) -> None:
         """Remove a file's name."""
         self._operate()
+        self._refuse_while_looking()
         self._change(_Change(self._content(name), name, None))
 
     def sync_directory(self) -> None:
@@ -157,20 +181,28 @@ class MemoryDisk:
         self._machine.changes.clear()
 
     def close(self) -> None:
-        """Release the lock. Idempotent."""
+        """Let go of the directory. Idempotent."""
+        self._looks = False
         self._release()
 
     def free(self) -> int | None:
-        """Tell how many bytes still fit, or None for any number."""
+        """Tell how many bytes more fit, or None for any number.
+
+        A file that was removed takes no space, although somebody may still have it open.
+        """
         if self.capacity is None:
             return None
-        used = sum(len(content.cache) for content in self._machine.names.values())
+        used = sum(len(content.cache) for content in list(self._machine.names.values()))
         return max(0, self.capacity - used)
 
     def _operate(self) -> None:
         if self._gone:
             raise PowerCut
         self.faults.operation()
+
+    def _refuse_while_looking(self) -> None:
+        if self._looks:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.path)
 
     def _release(self) -> None:
         if self._machine.holder is self:
@@ -183,23 +215,26 @@ class MemoryDisk:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name) from None
 
     def _change(self, change: _Change) -> None:
+        error = self.faults.change()
+        if error is not None:
+            raise OSError(error, os.strerror(error))
         change.apply(self._machine.names)
         self._machine.changes.append(change)
 
 
 class MemoryFile:
-    """An open file on a `MemoryDisk`."""
+    """An open file on a `MemoryDisk`.
 
-    def __init__(self, disk: MemoryDisk, name: str, content: Content) -> None:
+    Attributes:
+        name: its name in the directory when it was opened, unless it was set anew.
+    """
+
+    def __init__(self, disk: MemoryDisk, name: str, content: Content, *, writable: bool) -> None:
+        self.name = name
         self._disk = disk
-        self._name = name
         self._content = content
+        self._writable = writable
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        """Its name in the directory when it was opened."""
-        return self._name
 
     def size(self) -> int:
         """Tell its length in bytes."""
@@ -209,11 +244,12 @@ class MemoryFile:
     def read(self, offset: int, size: int) -> bytes:
         """Read `size` bytes from `offset`; fewer only where the file ends."""
         self._operate()
-        return bytes(memoryview(self._content.cache)[offset : offset + size])
+        # A copy made in one step: a view would keep another thread from writing meanwhile.
+        return bytes(self._content.cache[offset : offset + size])
 
     def write(self, offset: int, data: Bytes) -> None:
         """Write all of `data` at `offset`, or a part of it and raise."""
-        self._operate()
+        self._operate_to_write()
         planned = self._disk.faults.write()
         if planned is not None:
             error, written = planned
@@ -224,12 +260,13 @@ class MemoryFile:
             fitting = len(self._content.cache) + free - offset
             if fitting < len(data):
                 self._content.write(offset, data[: max(0, fitting)])
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                full = self._disk.faults.full
+                raise OSError(full, os.strerror(full))
         self._content.write(offset, data)
 
     def truncate(self, size: int) -> None:
         """Cut the file to `size` bytes, or lengthen it with zeros."""
-        self._operate()
+        self._operate_to_write()
         self._content.truncate(size)
 
     def sync(self) -> None:
@@ -249,3 +286,8 @@ class MemoryFile:
         if self._closed:
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         self._disk._operate()  # noqa: SLF001 - a file is a part of its disk
+
+    def _operate_to_write(self) -> None:
+        self._operate()
+        if not self._writable:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))

@@ -1,218 +1,182 @@
-"""Finds the active segment, or creates it, judges it, replays it and makes its end trustworthy.
+"""Takes a data directory: looks through it, recovers its log and makes its end trustworthy.
 
 Nothing is changed before the verdict: a log that is refused is left exactly as it was found.
 """
 
-import gc
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import TypeVar
 
 import attrs
 
-from persistence.counters import Counters
-from persistence.decode import decode
-from persistence.disk import Disk, File, create_whole
-from persistence.errors import (
-    FormatTooNew,
-    LogDamaged,
-    NewerFormat,
-    ReadFailed,
-    SyncFailed,
-    Undecodable,
-    WriteFailed,
-)
-from persistence.manifest import MANIFEST_NAME, Manifest, decode_manifest
-from persistence.repair import cut_torn_tail, is_temporary, is_torn_copy, rewrite
-from persistence.replay import Recovered, Replay
-from persistence.scan import End, Scan, Verdict
-from persistence.segment import HEADER_SIZE, KEY_SIZE, SegmentHeader, decode_header
+from persistence.catalog import Catalog
+from persistence.disk import FULL, Disk, File, create_whole
+from persistence.errors import ReadFailed, SyncFailed, WriteFailed
+from persistence.fold import Fold
+from persistence.manifest import Manifest, write_manifest
+from persistence.names import ACTIVE_NAME, SNAPSHOT_NAME
+from persistence.progress import Progress
+from persistence.recovery import Recovered, Recovery
+from persistence.repair import cut_torn_tail, remove_leftovers, rewrite
+from persistence.reserve import Reserve
+from persistence.scan import End
+from persistence.segment import KEY_SIZE, SegmentHeader
+from persistence.survey import survey
 
-ACTIVE_NAME = "events.log"
-"""The segment that facts are appended to."""
+T = TypeVar("T")
+
+_RELIEF = 1024 * 1024
+"""How much reserved space is given up at a time when a start finds no room, bytes."""
 
 
 @attrs.define(eq=False)
-class OpenedSegment:
-    """The active segment, ready to be appended to.
+class Opening:
+    """A log, ready to be appended to.
 
     Attributes:
-        file: open, whole and synced.
+        file: the active segment: open, whole and synced.
         header: its header.
-        recovered: the state after its last fact.
-        end: log position after its last batch.
+        manifest: as it is on disk.
+        fold: the state after the last fact.
+        end: log position after the last batch.
         repairs: what was done to it, in sentences for the operator.
+        notes: what else the operator may want to know, in sentences.
     """
 
     file: File
     header: SegmentHeader
-    recovered: Recovered
+    manifest: Manifest
+    fold: Fold
     end: int
     repairs: list[str]
+    notes: list[str]
 
 
-def open_segment(disk: Disk, *, now: int, random_bytes: Callable[[int], bytes]) -> OpenedSegment:
-    """Find or create the active segment on a locked disk, and recover it.
+def open_directory(
+    disk: Disk,
+    *,
+    now: int,
+    random_bytes: Callable[[int], bytes],
+    progress: Progress,
+    reserve: Reserve,
+) -> Opening:
+    """Recover or begin the log on a locked disk.
 
     Args:
         disk: locked.
         now: wall time in milliseconds.
         random_bytes: gives the key of a new log.
+        progress: is told how far it has come.
+        reserve: space to use if the disk is full.
 
     Raises:
         StorageError: see `EventLog.open`.
     """
-    with _reading(disk, ""):
-        names = disk.names()
-    if ACTIVE_NAME not in names:
-        _refuse_if_lost(disk, names)
-        with _writing(disk, ACTIVE_NAME):
-            header = SegmentHeader(0, 0, now, random_bytes(KEY_SIZE))
-            create_whole(disk, ACTIVE_NAME, [header.encode()])
-    with _reading(disk, ACTIVE_NAME):
-        file = disk.open(ACTIVE_NAME)
-    try:
-        return _recover(disk, file, names)
-    except BaseException:
-        file.close()
-        raise
+    catalog = survey(disk)
+    if catalog.problems:
+        raise catalog.problems[0].error()
+    recovered = Recovery(disk, catalog, progress, snapshots=True).run()
+    taking = _Taking(disk, catalog, reserve)
+    key = catalog.key or random_bytes(KEY_SIZE)
+    return taking.run(recovered, key, now)
 
 
-def _recover(disk: Disk, file: File, names: list[str]) -> OpenedSegment:
-    with _judging(disk, ACTIVE_NAME, 0), _reading(disk, ACTIVE_NAME):
-        header = decode_header(file.read(0, HEADER_SIZE))
-    if header.number or header.base:
-        raise FormatTooNew(f"{disk.path}/{ACTIVE_NAME}", 16, "a log of several segments")
-    _check_manifest(disk, header, names)
-    with _judging(disk, ACTIVE_NAME, header.base), _reading(disk, ACTIVE_NAME):
-        recovered, verdict = replay_segment(file, header)
-    if verdict.end is End.DAMAGED:
-        offset = verdict.valid - header.base
-        detail = f"{verdict.detail}, before log position {verdict.synced} that was on disk"
-        raise LogDamaged(f"{disk.path}/{ACTIVE_NAME}", offset, detail)
-    with _writing(disk, ACTIVE_NAME):
-        repairs = _make_trustworthy(disk, file, header, verdict, names)
-    try:
-        file.sync()
-    except OSError as error:
-        raise SyncFailed(f"{disk.path}/{ACTIVE_NAME}", error) from error
-    return OpenedSegment(file, header, recovered, verdict.valid, repairs)
+class _Taking:
+    """What is done to a log that is going to be used."""
 
+    def __init__(self, disk: Disk, catalog: Catalog, reserve: Reserve) -> None:
+        self._disk = disk
+        self._catalog = catalog
+        self._reserve = reserve
+        self._repairs: list[str] = []
+        self._notes: list[str] = []
 
-def replay_segment(file: File, header: SegmentHeader) -> tuple[Recovered, Verdict]:
-    """Read a segment from its beginning and take in its facts.
-
-    Raises:
-        Undecodable: valid batches make no sense. `NewerFormat` is one.
-        OSError: the disk could not be read.
-    """
-    counters = Counters()
-    counters.reset(header.counters)
-    state = Replay(next_number=header.next_number, counters=counters, boot=header.boot)
-    scan = Scan(file, header)
-    with _no_collection():
-        for frame in scan:
-            count = 0
-            for position, fact in decode(frame.body, frame.body_position, state.find):
-                state.apply(position, fact)
-                count += 1
-            if count != frame.header.count:
-                detail = f"a batch of {frame.header.count} facts has {count}"
-                raise Undecodable(frame.header.position, detail)
-        return state.recovered(), scan.verdict
-
-
-def _make_trustworthy(
-    disk: Disk, file: File, header: SegmentHeader, verdict: Verdict, names: list[str]
-) -> list[str]:
-    repairs: list[str] = []
-    for name in names:
-        if is_temporary(name, ACTIVE_NAME, MANIFEST_NAME) and name in disk.names():
-            disk.remove(name)
-    # The process before may have ended between renaming the segment and syncing its name.
-    disk.sync_directory()
-    if MANIFEST_NAME not in names:
-        manifest = Manifest(header.key, ((header.number, ACTIVE_NAME),))
-        create_whole(disk, MANIFEST_NAME, [manifest.encode()])
-    end = verdict.valid - header.base
-    if verdict.end is End.TORN:
-        copy = cut_torn_tail(disk, file, end)
-        repairs.append(
-            f"cut {verdict.size} bytes off {disk.path}/{ACTIVE_NAME} at offset {end}"
-            f" ({verdict.detail}): a write that was cut short; a copy is in {copy}"
-        )
-    rewrite(file, verdict.synced - header.base, end)
-    return repairs
-
-
-def _refuse_if_lost(disk: Disk, names: list[str]) -> None:
-    """Refuse to begin a new log where there was one."""
-    for name in names:
-        if name == MANIFEST_NAME or (
-            is_torn_copy(name, ACTIVE_NAME) and not is_temporary(name, ACTIVE_NAME, MANIFEST_NAME)
-        ):
-            raise LogDamaged(
-                f"{disk.path}/{ACTIVE_NAME}",
-                0,
-                f"the file is missing although {name} says that there was a log",
-                "restore it from a backup, or move all its files away to begin a new log;"
-                " nothing was changed",
+    def run(self, recovered: Recovered, key: bytes, now: int) -> Opening:
+        if recovered.snapshot_problem:
+            self._notes.append(
+                f"the whole log was read, since {self._disk.path}/{SNAPSHOT_NAME} is of no use:"
+                f" {recovered.snapshot_problem}; it was removed"
             )
-
-
-def _check_manifest(disk: Disk, header: SegmentHeader, names: list[str]) -> None:
-    if MANIFEST_NAME not in names:
-        return
-    where = f"{disk.path}/{MANIFEST_NAME}"
-    with _judging(disk, MANIFEST_NAME, 0), _reading(disk, MANIFEST_NAME):
-        file = disk.open(MANIFEST_NAME)
+        self._changing(lambda: self._remove_leftovers(recovered))
+        fold = recovered.fold
+        active = self._catalog.active
+        if active is None:
+            header = self._header(key, fold, now)
+            self._changing(lambda: create_whole(self._disk, ACTIVE_NAME, [header.encode()]))
+            fold.holdings.begin(header.number, header.base)
+            end = header.base + header.size
+            fold.holdings.grow(end)
+        else:
+            header, end = active.header, active.end
+        file = self._open()
         try:
-            manifest = decode_manifest(file.read(0, file.size()))
-        finally:
+            if recovered.verdict is not None:
+                end = recovered.verdict.valid
+                self._changing(lambda: self._make_trustworthy(file, header, recovered))
+            self._sync(file)
+            manifest = self._list(header)
+            return Opening(file, header, manifest, fold, end, self._repairs, self._notes)
+        except BaseException:
             file.close()
-    if manifest.key != header.key:
-        raise LogDamaged(where, 0, f"it belongs to another log than {ACTIVE_NAME}")
-    if manifest.segments != ((0, ACTIVE_NAME),):
-        raise FormatTooNew(where, 0, "a log of several segments")
+            raise
 
+    def _header(self, key: bytes, fold: Fold, now: int) -> SegmentHeader:
+        """Give the header of a new active segment behind all others."""
+        return SegmentHeader(
+            number=self._catalog.next_segment,
+            base=self._catalog.end,
+            created=now,
+            key=key,
+            boot=fold.boot,
+            next_number=fold.next_number,
+            counters=fold.counters.values(),
+            last_event_at=fold.last_event_at,
+        )
 
-@contextmanager
-def _judging(disk: Disk, name: str, base: int) -> Iterator[None]:
-    """Turn what makes no sense into an error that names the file."""
-    where = f"{disk.path}/{name}"
-    try:
-        yield
-    except NewerFormat as error:
-        raise FormatTooNew(where, error.position - base, error.detail) from error
-    except Undecodable as error:
-        raise LogDamaged(where, error.position - base, error.detail) from error
+    def _remove_leftovers(self, recovered: Recovered) -> None:
+        there = set(self._disk.names())
+        worthless = [SNAPSHOT_NAME] if recovered.snapshot_problem else []
+        names = (*self._catalog.leftovers, *worthless)
+        remove_leftovers(self._disk, [name for name in names if name in there])
 
+    def _make_trustworthy(self, file: File, header: SegmentHeader, recovered: Recovered) -> None:
+        verdict = recovered.verdict
+        if verdict is None:
+            return
+        end = verdict.valid - header.base
+        if verdict.end is End.TORN and file.size() > end:
+            copy = cut_torn_tail(self._disk, file, end)
+            self._repairs.append(
+                f"cut {verdict.size} bytes off {self._disk.path}/{file.name} at offset {end}"
+                f" ({verdict.detail}): a write that was cut short; a copy is in {copy}"
+            )
+        rewrite(file, verdict.synced - header.base, end)
 
-@contextmanager
-def _reading(disk: Disk, name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise ReadFailed(f"{disk.path}/{name}", error) from error
+    def _list(self, header: SegmentHeader) -> Manifest:
+        """Write the manifest that should stand, if it does not."""
+        manifest = self._catalog.listing()
+        if self._catalog.active is None:
+            manifest = attrs.evolve(manifest, key=header.key).begin(header)
+        if manifest != self._catalog.manifest:
+            self._changing(lambda: write_manifest(self._disk, manifest))
+        return manifest
 
+    def _open(self) -> File:
+        try:
+            return self._disk.open(ACTIVE_NAME)
+        except OSError as error:
+            raise ReadFailed(f"{self._disk.path}/{ACTIVE_NAME}", error) from error
 
-@contextmanager
-def _writing(disk: Disk, name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WriteFailed(f"{disk.path}/{name}", 0, error) from error
+    def _sync(self, file: File) -> None:
+        try:
+            file.sync()
+        except OSError as error:
+            raise SyncFailed(f"{self._disk.path}/{ACTIVE_NAME}", error) from error
 
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep the garbage collector from walking a growing heap in which nothing is garbage.
-
-    With it, recovering a million events takes two thirds longer.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    def _changing(self, change: Callable[[], T]) -> T:
+        """Do something that can be done again, with reserved space if there is no other."""
+        while True:
+            try:
+                return change()
+            except OSError as error:
+                if error.errno not in FULL or not self._reserve.release(_RELIEF):
+                    raise WriteFailed(self._disk.path, 0, error) from error

@@ -1,6 +1,7 @@
 """A directory on a real file system."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import sys
@@ -14,16 +15,15 @@ _FILE_MODE = 0o600
 
 
 class PosixFile:
-    """An open file, read and written by position."""
+    """An open file, read and written by position: threads share no offset.
+
+    Attributes:
+        name: its name in the directory when it was opened, unless it was set anew.
+    """
 
     def __init__(self, descriptor: int, name: str) -> None:
+        self.name = name
         self._descriptor = descriptor
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """Its name in the directory when it was opened."""
-        return self._name
 
     def size(self) -> int:
         """Tell its length in bytes."""
@@ -78,6 +78,7 @@ class PosixDisk:
         self._path = Path(path)
         self._directory = -1
         self._lock = -1
+        self._looks = False
 
     @property
     def path(self) -> str:
@@ -93,6 +94,7 @@ class PosixDisk:
         """
         if self._lock >= 0:
             raise DataDirectoryLocked(self.path, os.getpid())
+        self.close()
         try:
             _make_directory(self._path)
             self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
@@ -110,14 +112,37 @@ class PosixDisk:
             os.ftruncate(self._lock, 0)
             os.pwrite(self._lock, b"%d\n" % os.getpid(), 0)
 
+    def look(self) -> None:
+        """Attach to the directory for reading, whoever has it; nothing is locked or created.
+
+        Raises:
+            DataDirectoryUnusable: it does not exist, or cannot be read.
+        """
+        self.close()
+        try:
+            self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise DataDirectoryUnusable(self.path, reason(error)) from error
+        self._looks = True
+
     def names(self) -> list[str]:
         """Tell the names in sorted order, without the lock's."""
         found = os.listdir(self._directory)  # noqa: PTH208 - pathlib knows no descriptors
         return sorted(name for name in found if name != LOCK_NAME)
 
+    def free(self) -> int | None:
+        """Tell how many bytes more fit; None from a file system that does not know its size."""
+        found = os.fstatvfs(self._directory)
+        return found.f_bavail * found.f_frsize if found.f_blocks else None
+
     def open(self, name: str) -> PosixFile:
         """Open an existing file for reading and writing."""
+        self._refuse_while_looking()
         return PosixFile(self._open(name, 0), name)
+
+    def open_to_read(self, name: str) -> PosixFile:
+        """Open an existing file for reading alone."""
+        return PosixFile(os.open(name, os.O_RDONLY, dir_fd=self._directory), name)
 
     def create(self, name: str) -> PosixFile:
         """Create an empty file.
@@ -125,14 +150,17 @@ class PosixDisk:
         Raises:
             FileExistsError: the name is taken.
         """
+        self._refuse_while_looking()
         return PosixFile(self._open(name, os.O_CREAT | os.O_EXCL), name)
 
     def rename(self, old: str, new: str) -> None:
         """Give a file another name, replacing what bore it, at once."""
+        self._refuse_while_looking()
         os.rename(old, new, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def remove(self, name: str) -> None:
         """Remove a file's name."""
+        self._refuse_while_looking()
         os.unlink(name, dir_fd=self._directory)
 
     def sync_directory(self) -> None:
@@ -140,7 +168,11 @@ class PosixDisk:
         os.fsync(self._directory)
 
     def close(self) -> None:
-        """Release the lock; its file stays, as removing it would race with the next process."""
+        """Let go of the directory.
+
+        The lock's file stays, as removing it would race with the next process.
+        """
+        self._looks = False
         lock, self._lock = self._lock, -1
         directory, self._directory = self._directory, -1
         for descriptor in (lock, directory):
@@ -149,6 +181,10 @@ class PosixDisk:
 
     def _open(self, name: str, flags: int) -> int:
         return os.open(name, os.O_RDWR | flags, _FILE_MODE, dir_fd=self._directory)
+
+    def _refuse_while_looking(self) -> None:
+        if self._looks:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), self.path)
 
 
 def sync_descriptor(descriptor: int) -> None:

@@ -1,14 +1,28 @@
-"""Makes the end of a segment trustworthy before anybody builds on it.
+"""Makes a directory, and the end of a segment, trustworthy before anybody builds on them.
 
-Both steps can be repeated from the beginning after a crash at any point.
+Every step can be repeated from the beginning after a crash at any point.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from persistence.disk import Disk, File, create_whole, temporary
-from persistence.segment import HEADER_SIZE
+from persistence.disk import Disk, File, create_whole
+from persistence.names import torn_name
 
 _CHUNK = 4 * 1024 * 1024
+
+
+def remove_leftovers(disk: Disk, names: Iterable[str]) -> None:
+    """Remove files that are worthless, see `Catalog.leftovers`.
+
+    The names are synced before. A process that was killed may have changed some without that: a
+    segment that the manifest does not list is worthless only when this very manifest is on disk.
+
+    Raises:
+        OSError: the disk is broken; some of them may be gone.
+    """
+    disk.sync_directory()
+    for name in names:
+        disk.remove(name)
 
 
 def cut_torn_tail(disk: Disk, file: File, offset: int) -> str:
@@ -19,7 +33,7 @@ def cut_torn_tail(disk: Disk, file: File, offset: int) -> str:
     Returns:
         The copy's name.
     """
-    name = _free_name(disk, f"{file.name}.torn-{offset}")
+    name = _free_name(disk, torn_name(file.name, offset))
     # In pieces: where syncs are lazy a tail can be larger than memory.
     create_whole(disk, name, _pieces(file, offset, file.size()))
     file.truncate(offset)
@@ -31,24 +45,17 @@ def rewrite(file: File, start: int, end: int) -> None:
 
     After a failed sync, Linux marks pages clean that never reached the disk: they read back right,
     and another sync has nothing to write. Writing makes them dirty again.
+
+    Args:
+        file: a segment.
+        start: offset of the first byte that may not be on disk: `Verdict.synced` less the base, so
+            never inside the header, which was synced before the file got its name.
+        end: offset after the last one.
     """
-    # The header was synced before the file got its name, and is never touched again.
-    at = max(start, HEADER_SIZE)
-    for piece in _pieces(file, at, end):
+    at = start
+    for piece in _pieces(file, start, end):
         file.write(at, piece)
         at += len(piece)
-
-
-def is_torn_copy(name: str, segment_name: str) -> bool:
-    """Tell whether a file is a copy that `cut_torn_tail` made, or was making."""
-    return name.startswith(f"{segment_name}.torn-")
-
-
-def is_temporary(name: str, segment_name: str, manifest_name: str) -> bool:
-    """Tell whether a file is one of the log's own that was being written when a process ended."""
-    if name in (temporary(segment_name), temporary(manifest_name)):
-        return True
-    return is_torn_copy(name, segment_name) and name.endswith(temporary(""))
 
 
 def _pieces(file: File, start: int, end: int) -> Iterator[bytes]:

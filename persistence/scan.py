@@ -16,7 +16,6 @@ from persistence.errors import NewerFormat
 from persistence.segment import (
     FRAME_HEADER_SIZE,
     FRAME_MAGIC,
-    HEADER_SIZE,
     FrameHeader,
     SegmentHeader,
     decode_frame_header,
@@ -102,13 +101,23 @@ class Scan:
 
     Holds one chunk of the source at a time.
 
+    Args:
+        source: the segment.
+        header: its header.
+        start: offset of the batch to begin with, if that is not the first one; all that is before
+            it must be known to be on disk.
+        chunk_size: how much is read at a time, in bytes.
+
     Raises:
         NewerFormat: while iterating, at a batch that a later version wrote.
     """
 
-    def __init__(self, source: Source, header: SegmentHeader, *, chunk_size: int = _CHUNK) -> None:
+    def __init__(
+        self, source: Source, header: SegmentHeader, *, start: int = 0, chunk_size: int = _CHUNK
+    ) -> None:
         self.header = header
         self._source = source
+        self._start = max(start, header.size)
         self._salt = header.salt
         self._size = source.size()
         self._chunk_size = chunk_size
@@ -124,8 +133,8 @@ class Scan:
         return self._verdict
 
     def __iter__(self) -> Iterator[Frame]:
-        at = HEADER_SIZE
-        synced = self.header.base + HEADER_SIZE  # the file got its name after its header was synced
+        at = self._start
+        synced = self.header.base + at  # the file got its name after its header was synced
         while at < self._size:
             frame = self._frame_at(at)
             if isinstance(frame, str):
@@ -174,7 +183,7 @@ class Scan:
             wanted = self._chunk_size + FRAME_HEADER_SIZE - 1
             data = bytes(self._source.read(start, wanted))
             zeros = zeros and data.count(0) == len(data)
-            for header in _headers_in(data, self._salt):
+            for header in headers_in(data, self._salt):
                 synced = max(synced, header.synced)
         valid = self.header.base + at
         end = End.DAMAGED if valid < synced else End.TORN
@@ -182,7 +191,8 @@ class Scan:
         return Verdict(end, valid, synced, size, "nothing but zeros" if zeros else detail)
 
 
-def _headers_in(data: bytes, salt: int) -> Iterator[FrameHeader]:
+def headers_in(data: bytes, salt: int) -> Iterator[FrameHeader]:
+    """Find every valid batch header in some bytes, wherever it begins."""
     at = data.find(FRAME_MAGIC)
     while 0 <= at <= len(data) - FRAME_HEADER_SIZE:
         header = decode_frame_header(data, at, salt)

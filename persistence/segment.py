@@ -12,14 +12,21 @@ import attrs
 from persistence.disk import Bytes
 from persistence.errors import NewerFormat, Undecodable
 
-FORMAT_VERSION = 1
-HEADER_SIZE = 128
+FORMAT_VERSION = 2
+HEADER_SIZE = 136
+"""Of the headers that are written; `SegmentHeader.size` tells that of one that was read."""
+SEGMENT_HEADER_SIZE_MAX = HEADER_SIZE
+"""So many bytes from a file's beginning hold the header of any version."""
 FRAME_HEADER_SIZE = 48
 FRAME_MAGIC = b"\xffBT\x01"
 KEY_SIZE = 16
 
 _SEGMENT_MAGIC = b"\x89EVLOG\r\n"
-_SEGMENT = Struct("<8sHHIIIqq16sQQ7Q")
+_SEGMENT = Struct("<8sHHIIIqq16sQQ7Qq")
+_LAYOUTS = {1: Struct("<8sHHIIIqq16sQQ7Q"), 2: _SEGMENT}
+_PREFIX = Struct("<8sHH")
+_COUNTERS = 7
+_NO_TIME = -1
 _FRAME = Struct("<4sIIIIIqqq")
 _CRC = Struct("<I")
 _SEGMENT_CRC_AT = 12
@@ -39,6 +46,9 @@ class SegmentHeader:
         boot: of the process that created it.
         next_number: least event number not yet given away.
         counters: `Counters.values()` at creation.
+        last_event_at: wall time in milliseconds at which the newest event before this segment was
+            accepted; None if there was none, or if a header of version 1 does not say.
+        size: of the header in bytes; batches begin at this offset.
     """
 
     number: int
@@ -47,7 +57,9 @@ class SegmentHeader:
     key: bytes
     boot: int = 0
     next_number: int = 1
-    counters: tuple[int, ...] = (0, 0, 0, 0, 0, 0, 0)
+    counters: tuple[int, ...] = (0,) * _COUNTERS
+    last_event_at: int | None = None
+    size: int = HEADER_SIZE
 
     @property
     def salt(self) -> int:
@@ -55,7 +67,13 @@ class SegmentHeader:
         return zlib.crc32(self.key)
 
     def encode(self) -> bytes:
-        """Give the header's 128 bytes."""
+        """Give the header's bytes, always in the newest version.
+
+        Raises:
+            ValueError: this one was read from an older version, whose batches begin elsewhere.
+        """
+        if self.size != HEADER_SIZE:
+            raise ValueError(f"a header of {self.size} bytes is only read")
         header = bytearray(
             _SEGMENT.pack(
                 _SEGMENT_MAGIC,
@@ -70,6 +88,7 @@ class SegmentHeader:
                 self.boot,
                 self.next_number,
                 *self.counters,
+                _NO_TIME if self.last_event_at is None else self.last_event_at,
             )
         )
         _CRC.pack_into(header, _SEGMENT_CRC_AT, zlib.crc32(header))
@@ -77,34 +96,50 @@ class SegmentHeader:
 
 
 def decode_header(data: Bytes) -> SegmentHeader:
-    """Read a segment's header.
+    """Read a segment's header of any version.
 
     Args:
-        data: at least the file's first 128 bytes.
+        data: at least the file's first `SEGMENT_HEADER_SIZE_MAX` bytes, or all of it.
 
     Raises:
         NewerFormat: a later version of this program wrote it.
         Undecodable: anything else is wrong with it; positions are offsets here.
     """
-    header = bytearray(data[:HEADER_SIZE])
-    if len(header) < HEADER_SIZE:
-        raise Undecodable(len(header), "the segment's header is cut short")
-    (magic, version, size, crc, number, flags, base, created, key, boot, next_number, *counters) = (
-        _SEGMENT.unpack(header)
-    )
+    if len(data) < _PREFIX.size:
+        raise Undecodable(len(data), "the segment's header is cut short")
+    magic, version, size = _PREFIX.unpack_from(data)
     if magic != _SEGMENT_MAGIC:
         raise Undecodable(0, "this is not a log segment")
     # The version comes before the checksum: a later version may compute that in another way.
     if version > FORMAT_VERSION:
         raise NewerFormat(8, f"format version {version}")
+    layout = _LAYOUTS.get(version)
+    if layout is None or size != layout.size:
+        raise Undecodable(8, f"a header of version {version} and {size} bytes")
+    header = bytearray(data[:size])
+    if len(header) < size:
+        raise Undecodable(len(header), "the segment's header is cut short")
+    (_, _, _, crc, number, flags, base, created, key, boot, next_number, *rest) = layout.unpack(
+        header
+    )
     _CRC.pack_into(header, _SEGMENT_CRC_AT, 0)
     if zlib.crc32(header) != crc:
         raise Undecodable(0, "the checksum of the segment's header is wrong")
-    if version != FORMAT_VERSION or size != HEADER_SIZE:
-        raise Undecodable(8, f"a header of version {version} and {size} bytes")
     if flags:
         raise NewerFormat(20, f"flags {flags:#x}")
-    return SegmentHeader(number, base, created, key, boot, next_number, tuple(counters))
+    counters = tuple(rest[:_COUNTERS])
+    (last_event_at,) = rest[_COUNTERS:] or (_NO_TIME,)
+    return SegmentHeader(
+        number,
+        base,
+        created,
+        key,
+        boot,
+        next_number,
+        counters,
+        None if last_event_at == _NO_TIME else last_event_at,
+        size,
+    )
 
 
 @attrs.frozen

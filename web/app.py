@@ -8,8 +8,9 @@ from quart import Blueprint, request
 from quart.wrappers import Response
 from quart_trio import QuartTrio
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import BaseConverter
 
-from web import dead_letters, events, home, observe
+from web import dead_letters, events, explanation, home, observe
 from web.asgi import CALL, RECEIPTS, App, Scope, header_list
 from web.call import Answer, Call, Desk, Handler
 from web.dispatch import answer_call, answer_crash
@@ -30,6 +31,7 @@ ROUTES: dict[str, tuple[tuple[str, str, Handler], ...]] = {
         (POST, "/api/events/acknowledge", events.acknowledge),
         (POST, "/api/events/<receipt>/nack", events.nack),
         (POST, "/api/events/<receipt>/extend", events.extend),
+        (GET, "/api/events/<event_id:event_id>", explanation.explain),
     ),
     "dead_letters": (
         (GET, "/api/dlq", dead_letters.list_dead_letters),
@@ -48,6 +50,17 @@ ROUTES: dict[str, tuple[tuple[str, str, Handler], ...]] = {
 NO_HEAD = {"events.consume"}
 
 
+class EventId(BaseConverter):
+    """Takes what can be an event's id, and leaves the words that are calls to themselves.
+
+    Otherwise `HEAD /api/events/consume` would explain an event called consume, instead of being
+    told which method that call has.
+    """
+
+    regex = rf"(?!(?:{'|'.join(explanation.NOT_IDS)})\Z)[^/]+"
+    part_isolating = True
+
+
 def open_doors(desk: Desk) -> App:
     """Return the whole ASGI application: guard, handover, Quart."""
     return Guard(Handover(_quart(desk), desk.broker), desk)
@@ -58,6 +71,7 @@ def _quart(desk: Desk) -> App:
     # The body is whole before Quart sees the request, and the server minds slow readers.
     app.config.update(MAX_CONTENT_LENGTH=None, BODY_TIMEOUT=None, RESPONSE_TIMEOUT=None)
     app.url_map.merge_slashes = False
+    app.url_map.converters["event_id"] = EventId
     for concern, routes in ROUTES.items():
         blueprint = Blueprint(concern, __name__)
         for method, path, handler in routes:

@@ -25,6 +25,8 @@ class Call:
         headers: names in lower case; of a repeated one the last.
         body: all of it.
         params: what the route's pattern took from the path.
+        client: the address of whoever is at the other end of the connection, perhaps a proxy's;
+            empty if it is not known.
     """
 
     method: str
@@ -33,6 +35,7 @@ class Call:
     headers: Mapping[bytes, bytes]
     body: bytes = b""
     params: Mapping[str, str] = attrs.field(factory=dict)
+    client: str = ""
 
 
 @attrs.define(eq=False)

@@ -2,9 +2,17 @@
 
 import msgspec
 
-from actors.broker import Delivery, NewEvent, NoSuchLease, OutcomeUnknown, Rejected, Unavailable
+from actors.broker import (
+    Consumer,
+    Delivery,
+    NewEvent,
+    NoSuchLease,
+    OutcomeUnknown,
+    Rejected,
+    Unavailable,
+)
 from web.call import Answer, Call, Desk, answer_json
-from web.parameters import boolean, check_names, integer, topic_name
+from web.parameters import boolean, check_names, durability, integer, topic_name
 from web.payload import one_object, receipt_list, split_batch
 from web.problems import Code, ProblemError, trouble_error
 from web.settings import LEASE_MS_MAX
@@ -18,28 +26,38 @@ _encode = msgspec.json.Encoder().encode
 
 
 async def publish(desk: Desk, call: Call) -> Answer:
-    """Accept one event; answered when it is on disk."""
-    check_names(call, "topic")
-    topic = topic_name(call) or ""
-    result = await desk.broker.enqueue((NewEvent(one_object(call), topic),))
+    """Accept one event; answered when it is as durable as was asked for."""
+    check_names(call, "topic", "durability")
+    topic, wanted = topic_name(call) or "", durability(call)
+    event = NewEvent(one_object(call), topic)
+    result = await desk.broker.enqueue((event,), durability=wanted)
     if isinstance(result, TROUBLE):
         raise trouble_error(result)
     accepted = result[0]
     return answer_json(
-        {"id": accepted.id, "timestamp": accepted.timestamp, "status": "queued"}, 202
+        {
+            "id": accepted.id,
+            "timestamp": accepted.timestamp,
+            "status": "queued",
+            "durability": accepted.durability,
+        },
+        202,
     )
 
 
 async def publish_batch(desk: Desk, call: Call) -> Answer:
-    """Accept a batch, all of it or nothing; answered when it is on disk."""
-    check_names(call, "topic")
-    topic = topic_name(call) or ""
+    """Accept a batch, all of it or nothing; answered when it is as durable as was asked for."""
+    check_names(call, "topic", "durability")
+    topic, wanted = topic_name(call) or "", durability(call)
     payloads = split_batch(call, desk.settings.queue_max_size)
-    result = await desk.broker.enqueue([NewEvent(payload, topic) for payload in payloads])
+    batch = [NewEvent(payload, topic) for payload in payloads]
+    result = await desk.broker.enqueue(batch, durability=wanted)
     if isinstance(result, TROUBLE):
         raise trouble_error(result)
     events = [{"id": accepted.id, "timestamp": accepted.timestamp} for accepted in result]
-    return answer_json({"events": events, "count": len(events)}, 202)
+    # It is one record of the log: what holds for the first event holds for all.
+    done = result[0].durability
+    return answer_json({"events": events, "count": len(events), "durability": done}, 202)
 
 
 async def consume(desk: Desk, call: Call) -> Answer:
@@ -55,6 +73,7 @@ async def consume(desk: Desk, call: Call) -> Answer:
         topic=topic,
         max_events=max_events or settings.max_events_per_poll,
         timeout_ms=timeout_ms,
+        consumer=Consumer(name=call.client),
     )
     if isinstance(result, TROUBLE):
         raise trouble_error(result)

@@ -3,28 +3,44 @@
 from collections.abc import Callable
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
 from web.settings import Setting, setting_table
 from web.sources import CONFIG_FILE
 
-__all__ = ["SettingsCommand", "setting_flags"]
+__all__ = ["SettingsCommand", "flags_for", "setting_flags"]
+
+Command: TypeAlias = Callable[..., Any]
 
 CONFIG_HELP = "A TOML file with settings, named as the flags are with _ for - (port = 3000)."
 
 
-def setting_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+def setting_flags(command: Command) -> Command:
     """Give the command a flag for each setting and one for the file."""
-    # The last decorator applied is the first in the help.
-    for setting in reversed(setting_table()):
-        command = click.option(setting.flag, setting.name, metavar="VALUE", help=_help(setting))(
-            command
-        )
-    return click.option(
-        "--config-file", "config_file", metavar="PATH", help=f"{CONFIG_HELP}  [{CONFIG_FILE}]"
-    )(command)
+    return flags_for(*(setting.name for setting in setting_table()))(command)
+
+
+def flags_for(*names: str) -> Callable[[Command], Command]:
+    """Return a decorator that gives a command the flags of these settings and one for the file.
+
+    The command gets what `read_settings` takes: text by setting name, None where none was given.
+    """
+
+    def decorate(command: Command) -> Command:
+        # The last decorator applied is the first in the help.
+        for setting in reversed(setting_table()):
+            if setting.name in names:
+                flag = click.option(
+                    setting.flag, setting.name, metavar="VALUE", help=_help(setting)
+                )
+                command = flag(command)
+        return click.option(
+            "--config-file", "config_file", metavar="PATH", help=f"{CONFIG_HELP}  [{CONFIG_FILE}]"
+        )(command)
+
+    return decorate
 
 
 def _help(setting: Setting) -> str:

@@ -116,7 +116,8 @@ class Guard:
                     ((b"retry-after", b"1"),),
                 )
             )
-        return Call(scope["method"], path, query, headers, body)
+        client = (scope.get("client") or ("",))[0]
+        return Call(scope["method"], path, query, headers, body, client=client)
 
     def _too_large(self) -> ProblemError:
         return ProblemError.of(

@@ -11,12 +11,17 @@ from web.observe import version
 __all__ = ["ENDPOINTS", "home"]
 
 ENDPOINTS = (
-    ("POST", "/api/events", "Publish one event, a JSON object. Query: topic."),
-    ("POST", "/api/events/batch", "Publish a JSON array or NDJSON, all or none. Query: topic."),
+    ("POST", "/api/events", "Publish one event, a JSON object. Query: topic, durability."),
+    (
+        "POST",
+        "/api/events/batch",
+        "Publish a JSON array or NDJSON, all or none. Query: topic, durability.",
+    ),
     ("GET", "/api/events/consume", "Take events. Query: maxEvents, timeoutMs, topic."),
     ("POST", "/api/events/acknowledge", 'Settle events for good: {"receiptIds": [...]}.'),
     ("POST", "/api/events/{receiptId}/nack", "Say that one failed. Query: requeue, delayMs."),
     ("POST", "/api/events/{receiptId}/extend", "Hold one longer. Query: visibilityTimeoutMs."),
+    ("GET", "/api/events/{id}", "Explain an event: where it is, and how it came there."),
     ("GET", "/api/dlq", "List dead letters. Query: limit, offset, topic."),
     ("POST", "/api/dlq/{receiptId}/reprocess", "Put a dead letter back in the queue."),
     ("DELETE", "/api/dlq/{receiptId}", "Drop a dead letter for good."),
@@ -88,6 +93,6 @@ def _page() -> tuple[bytes, bytes]:
 
 def _link(method: str, path: str) -> str:
     """Return the path, as a link where following it does nothing but show something."""
-    if method != "GET" or path.endswith("/consume"):
+    if method != "GET" or path.endswith("/consume") or "{" in path:
         return html.escape(path)
     return f'<a href="{html.escape(path)}">{html.escape(path)}</a>'

@@ -3,6 +3,7 @@
 import functools
 import importlib.metadata
 
+from actors.broker import StorageView
 from web.call import Answer, Call, Desk, answer_json
 from web.parameters import check_names
 
@@ -41,7 +42,7 @@ async def readyz(desk: Desk, call: Call) -> Answer:
     check_names(call)
     state = desk.broker.health()
     body: dict[str, object] = {"status": "ready", "timestamp": desk.now_ms()}
-    if state.healthy and state.ready:
+    if state.ready:
         return answer_json(body)
     return answer_json({**body, "status": "not ready", "reason": state.reason}, 503)
 
@@ -81,9 +82,24 @@ async def status(desk: Desk, call: Call) -> Answer:
                 for box in now.mailboxes
             ],
             "parkedPolls": now.parked_polls,
+            "storage": _storage(now.storage),
             "version": version(),
         }
     )
+
+
+def _storage(storage: StorageView | None) -> dict[str, object] | None:
+    """Show what the log takes on the disk, bytes; None if there is no log."""
+    if storage is None:
+        return None
+    return {
+        "segments": storage.segments,
+        "size": storage.size,
+        "live": storage.live,
+        "written": storage.written,
+        "reserved": storage.reserved,
+        "full": storage.full is not None,
+    }
 
 
 async def metrics(desk: Desk, call: Call) -> Answer:

@@ -2,10 +2,11 @@
 
 import re
 
+from actors.broker import Durability
 from web.call import Call
 from web.problems import Code, ProblemError
 
-__all__ = ["boolean", "check_names", "integer", "topic_name"]
+__all__ = ["boolean", "check_names", "durability", "integer", "shown", "topic_name"]
 
 TOPIC = re.compile(r"[A-Za-z0-9._:/-]{1,255}")
 INTEGER = re.compile(r"-?[0-9]+", re.ASCII)
@@ -23,7 +24,7 @@ def check_names(call: Call, *allowed: str) -> None:
         if name not in allowed:
             known = f"allowed are {', '.join(allowed)}" if allowed else "this call has none"
             raise ProblemError.of(
-                Code.INVALID_PARAMETER, f"Unknown query parameter {_shown(name)}; {known}."
+                Code.INVALID_PARAMETER, f"Unknown query parameter {shown(name)}; {known}."
             )
 
 
@@ -61,7 +62,7 @@ def integer(
     allowed = f"at least {low}" if clamp else f"from {low} to {high}"
     raise ProblemError.of(
         Code.INVALID_PARAMETER,
-        f"Query parameter {name} is {_shown(text)}; it must be a whole number, {allowed}.",
+        f"Query parameter {name} is {shown(text)}; it must be a whole number, {allowed}.",
     )
 
 
@@ -78,9 +79,27 @@ def boolean(call: Call, name: str, *, default: bool) -> bool:
     if word not in {"true", "false"}:
         raise ProblemError.of(
             Code.INVALID_PARAMETER,
-            f"Query parameter {name} is {_shown(text)}; it must be true or false.",
+            f"Query parameter {name} is {shown(text)}; it must be true or false.",
         )
     return word == "true"
+
+
+def durability(call: Call) -> Durability | None:
+    """Return how far events must have come before the answer, or None when it was not given.
+
+    Raises:
+        ProblemError: it is no word for that.
+    """
+    text = call.query.get("durability")
+    if text is None:
+        return None
+    try:
+        return Durability(text.lower())
+    except ValueError:
+        raise ProblemError.of(
+            Code.INVALID_PARAMETER,
+            f"Query parameter durability is {shown(text)}; it must be {' or '.join(Durability)}.",
+        ) from None
 
 
 def topic_name(call: Call) -> str | None:
@@ -93,12 +112,12 @@ def topic_name(call: Call) -> str | None:
     if topic is not None and TOPIC.fullmatch(topic) is None:
         raise ProblemError.of(
             Code.INVALID_TOPIC,
-            f"The topic {_shown(topic)} is not 1 to 255 of the characters"
+            f"The topic {shown(topic)} is not 1 to 255 of the characters"
             " A-Z a-z 0-9 . _ - : and /.",
         )
     return topic
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Return the text in quotes, printable, cut when it is long."""
     return ascii(text) if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]!a}..."

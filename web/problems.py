@@ -36,6 +36,7 @@ class Code(enum.StrEnum):
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     INTERNAL_ERROR = "INTERNAL_ERROR"
     BUSY = "BUSY"
+    STORAGE_FULL = "STORAGE_FULL"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 
 
@@ -55,6 +56,8 @@ STATUS = {
     Code.HEADERS_TOO_LARGE: 431,
     Code.INTERNAL_ERROR: 500,
     Code.BUSY: 503,
+    # Not mended by the patience of clients: somebody has to make room.
+    Code.STORAGE_FULL: 507,
     Code.OUTCOME_UNKNOWN: 503,
 }
 
@@ -95,16 +98,21 @@ def trouble_error(trouble: Trouble) -> ProblemError:
     """Return what a client hears of the engine's trouble."""
     match trouble:
         case Rejected(code=code, detail=detail):
-            known = code in Code.__members__
-            return ProblemError(Problem(STATUS[Code(code)] if known else 400, code, detail))
+            return ProblemError(Problem(_status(code, http.HTTPStatus.BAD_REQUEST), code, detail))
         case Unavailable(code=code, detail=detail, retry_after_ms=retry_after_ms):
             seconds = min(RETRY_AFTER_S_MAX, max(1, math.ceil(retry_after_ms / 1000)))
+            status = _status(code, http.HTTPStatus.SERVICE_UNAVAILABLE)
             return ProblemError(
-                Problem(503, code, detail, ((b"retry-after", str(seconds).encode()),))
+                Problem(status, code, detail, ((b"retry-after", str(seconds).encode()),))
             )
         case OutcomeUnknown(detail=detail):
             text = f"The request may have been applied: {detail}"
             return ProblemError(Problem(503, Code.OUTCOME_UNKNOWN.value, text))
+
+
+def _status(code: str, otherwise: int) -> int:
+    """Return the status of a code of the table, or the other one for a code of the engine's own."""
+    return STATUS[Code(code)] if code in Code.__members__ else otherwise
 
 
 def answer_problem(problem: Problem, timestamp: int) -> Answer:

@@ -30,6 +30,8 @@ __all__ = ["Setting", "Settings", "setting_table"]
 
 LEASE_MS_MAX = 43_200_000
 MS = "milliseconds"
+BYTES = "bytes"
+MIB, GIB, TIB = 2**20, 2**30, 2**40
 NETWORK, STORAGE, QUEUE, DELIVERY, WORKERS, LOGGING = (
     "Network",
     "Storage",
@@ -84,7 +86,7 @@ class Settings:
     max_payload_bytes: int = _setting(
         10_485_760,
         NETWORK,
-        Whole(1, 67_108_864, "bytes"),
+        Whole(1, 67_108_864, BYTES),
         "Largest request body, of one event or of a batch.",
     )
     shutdown_timeout_ms: int = _setting(
@@ -104,6 +106,37 @@ class Settings:
         STORAGE,
         Fsync(),
         "When the log is forced to the disk: always (before each answer), interval:MS or never.",
+    )
+    segment_max_bytes: int = _setting(
+        64 * MIB,
+        STORAGE,
+        # A small one serves only to see many of them soon.
+        Whole(4096, 4 * GIB, BYTES),
+        "Size above which a new segment of the log is begun.",
+    )
+    compaction_ratio: float = _setting(
+        0.5,
+        STORAGE,
+        Fraction(0.1, 0.9),
+        "Share of the log that may be dead before live records are copied out of old segments.",
+    )
+    payload_cache_bytes: int = _setting(
+        64 * MIB,
+        STORAGE,
+        Whole(0, TIB, BYTES),
+        "Payloads of waiting events kept in memory; the others are read back at delivery.",
+    )
+    reserved_bytes: int = _setting(
+        16 * MIB,
+        STORAGE,
+        Whole(0, TIB, BYTES),
+        "Space kept for a full disk, so that consumers can go on; 0 keeps none.",
+    )
+    snapshot_after_bytes: int = _setting(
+        256 * MIB,
+        STORAGE,
+        Whole(0, TIB, BYTES),
+        "Bytes of log after which the index is saved again for a quick start; 0: only at a stop.",
     )
     backend_url: str = _setting(BACKEND, STORAGE, Backend(), "The engine that keeps the events.")
     queue_max_size: int = _setting(
@@ -129,6 +162,12 @@ class Settings:
         DELIVERY,
         Whole(1, LEASE_MS_MAX, MS),
         "How long a consumer holds an event before it is delivered again.",
+    )
+    leases_max: int = _setting(
+        100_000,
+        DELIVERY,
+        Whole(1, 1_000_000, "leases"),
+        "Events held by consumers at a time; further consumers wait.",
     )
     max_retries: int = _setting(
         5,
@@ -190,6 +229,12 @@ class Settings:
             ),
             reaper_interval_ms=self.reaper_interval_ms,
             fsync=self.fsync,
+            segment_max_bytes=self.segment_max_bytes,
+            compaction_ratio=self.compaction_ratio,
+            reserved_bytes=self.reserved_bytes,
+            snapshot_after_bytes=self.snapshot_after_bytes,
+            payload_cache_bytes=self.payload_cache_bytes,
+            leases_max=self.leases_max,
         )
 
     def shown(self) -> dict[str, str | int | float]:

@@ -1,4 +1,4 @@
-"""What the tests of this room share: events, entries, letters, and a clock that starts at NOW."""
+"""What the tests of this room share: events with a past, and a clock that starts at NOW."""
 
 import math
 from collections.abc import AsyncIterator
@@ -13,10 +13,16 @@ from actors.blocking import inline
 from actors.clock import Clock
 from actors.embedded import EmbeddedBroker
 from actors.engine import open_broker
+from actors.leases import Lease
 from actors.mailbox import Mailbox
 from actors.settings import BrokerSettings
-from persistence.entry import NEVER_DELIVERED, DeadLetter, Entry, Event, Lease, Stamp
+from actors.waiting import Waiting
+from actors.wal_port import Append, Committed
+from persistence.entry import NEVER_DELIVERED, ConsumerKind, Row, Stamp
+from persistence.facts import Dead, Enqueued, Fact, Leased, ReturnCause, Returned
+from persistence.log import EventLog
 from persistence.memory_disk import MemoryDisk
+from persistence.register import Register
 
 NOW = 1_700_000_000_000
 KEY = bytes(range(16))
@@ -24,41 +30,108 @@ KEY = bytes(range(16))
 T = TypeVar("T")
 
 
-def event(
-    number: int, topic: str = "", payload: bytes | None = b"{}", *, timestamp: int = NOW
-) -> Event:
-    return Event(number, timestamp, topic, payload, len(payload or b""))
+class Past:
+    """A real log on a disk in memory, and facts that bring events to where a test wants them."""
+
+    def __init__(self) -> None:
+        self.log = EventLog.open(MemoryDisk(), now=NOW, random_bytes=lambda _: KEY)
+
+    @property
+    def register(self) -> Register:
+        return self.log.register
+
+    def append(self, *facts: Fact) -> None:
+        self.log.append(facts, now=NOW)
+
+    def row(self, number: int) -> Row:
+        row = self.register.get(number)
+        assert row is not None
+        return row
+
+    def topic(self, row: Row) -> str:
+        return self.register.topics.name(row.topic)
+
+    def numbers(self) -> list[int]:
+        """Say which events are not done with."""
+        return [number for number, _ in self.register.rows()]
+
+    def event(
+        self,
+        number: int,
+        topic: str = "",
+        *,
+        due: int = NOW,
+        retries: int = 0,
+        stamp: Stamp = NEVER_DELIVERED,
+        receipt_open: bool = False,
+        payload: bytes = b"{}",
+        timestamp: int = NOW,
+        foreign_id: str = "",
+    ) -> Waiting:
+        """Let an event wait; say what the queue would know of it."""
+        born = due if stamp == NEVER_DELIVERED else timestamp
+        self.append(Enqueued(number, timestamp, born, topic, payload, foreign_id=foreign_id))
+        if stamp != NEVER_DELIVERED:
+            cause = ReturnCause.TIMED_OUT if receipt_open else ReturnCause.REJECTED
+            self.append(
+                Leased(number, due, retries, stamp, NOW, 10_000),
+                Returned(number, due, retries, stamp, cause),
+            )
+        return Waiting(number, due, topic)
+
+    def lease(
+        self,
+        number: int,
+        deadline: int = NOW + 10_000,
+        topic: str = "",
+        *,
+        delivery: int = 1,
+        retries: int = 0,
+        kind: ConsumerKind = ConsumerKind.CLIENT,
+        length: int = 10_000,
+    ) -> Lease:
+        """Let an event be leased under a stamp of boot 1; say what a restart makes of it."""
+        self.event(number, topic)
+        stamp = Stamp(1, delivery)
+        self.append(Leased(number, NOW, retries, stamp, deadline, length, kind))
+        return Lease(number, stamp, deadline, length, NOW, kind=kind)
+
+    def die(
+        self,
+        *numbers: int,
+        topic: str = "",
+        payload: bytes = b"{}",
+        delivery: int = 1,
+        time: int = NOW,
+    ) -> None:
+        """Let events be dead letters."""
+        stamp = Stamp(1, delivery)
+        facts: list[Fact] = []
+        for number in numbers:
+            facts += (
+                Enqueued(number, NOW, NOW, topic, payload),
+                Leased(number, NOW, 5, stamp, NOW, 10_000),
+                Dead(number, time, 5, stamp, "max_retries_exceeded", f"error {number}"),
+            )
+        self.append(*facts)
 
 
-def entry(
-    number: int,
-    due: int = NOW,
-    topic: str = "",
-    *,
-    payload: bytes | None = b"{}",
-    retries: int = 0,
-    stamp: Stamp = NEVER_DELIVERED,
-    receipt_open: bool = False,
-    timestamp: int = NOW,
-) -> Entry:
-    published = event(number, topic, payload, timestamp=timestamp)
-    return Entry(published, due, retries, stamp, receipt_open)
+def committed(past: Past, append: Append) -> Committed:
+    """Do with an append what the WAL writer does, and return what it answers."""
+    log = past.log
+    log.write()
+    if append.sync:
+        log.sync()
+    found, count = log.read(append.spans), len(append.load)
+    facts = [
+        log.decode(data, span.position)
+        for data, span in zip(found[count:], append.spans[count:], strict=True)
+    ]
+    return Committed(found[:count], facts, synced=append.sync)
 
 
-def lease(number: int, deadline: int, *, delivery: int = 1, topic: str = "") -> Lease:
-    held = entry(number, topic=topic, stamp=Stamp(1, delivery), receipt_open=True)
-    return Lease(held, deadline, 10_000)
-
-
-def letter(
-    number: int, topic: str = "", payload: bytes = b"{}", *, delivery: int = 1
-) -> DeadLetter:
-    dead = entry(number, topic=topic, payload=payload, stamp=Stamp(1, delivery), retries=5)
-    return DeadLetter(dead, NOW, "max_retries_exceeded", f"error {number}")
-
-
-def numbers(entries: Any) -> list[int]:
-    return [item.event.number for item in entries]
+def numbers(items: Any) -> list[int]:
+    return [item.number for item in items]
 
 
 def wall() -> int:

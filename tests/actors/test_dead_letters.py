@@ -1,6 +1,6 @@
 """The dead letters alone: the log and the queue are mailboxes that the test reads and answers."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,12 +18,26 @@ from actors.dead_letters_port import (
 )
 from actors.ids import EventIds
 from actors.mailbox import Mailbox
+from actors.naming import Naming
 from actors.queue_port import GiveBack, QueueMessage, QueuePort
 from actors.receipts import Receipts
-from actors.wal_writer import Append, WalWriter
-from persistence.entry import DeadLetter, Stamp
-from persistence.facts import Discarded, Reprocessed
-from tests.actors.samples import KEY, NOW, engine_clock, idle, jump, letter, taken
+from actors.restored import restore
+from actors.waiting import Waiting
+from actors.wal_port import Append, Committed, WalMessage, WalWriter
+from persistence.entry import Place, Stamp
+from persistence.facts import Dead, Discarded, Leased, Reprocessed
+from tests.actors.samples import (
+    KEY,
+    NOW,
+    Past,
+    committed,
+    engine_clock,
+    idle,
+    jump,
+    numbers,
+    taken,
+    wall,
+)
 
 RECEIPTS = Receipts(KEY)
 
@@ -38,10 +52,11 @@ def event_id(number: int) -> str:
 
 @attrs.define(eq=False)
 class House:
-    """The dead letters, and the mailboxes of those they talk to."""
+    """The dead letters, a log, and the mailboxes of those they talk to."""
 
     dead_letters: DeadLettersPort
-    wal: Mailbox[Any]
+    past: Past
+    log: Mailbox[WalMessage]
     queue: Mailbox[QueueMessage]
 
     def page(self, *, limit: int = 10, offset: int = 0, topic: str | None = None) -> PageReply:
@@ -54,47 +69,65 @@ class House:
         self.dead_letters.resolve(receipts, reply, reprocess=reprocess)
         return reply
 
-    async def commit(self, payloads: Sequence[bytes] = (), failure: str | None = None) -> Append:
-        """Answer the oldest append as the log would."""
+    async def commit(self, failure: str | None = None) -> Append:
+        """Answer the oldest append as the WAL writer would."""
         await idle()
-        append = taken(self.wal, Append)
-        append.answer(list(payloads), failure)
+        append = taken(self.log, Append)
+        answer = committed(self.past, append) if failure is None else Committed(failure=failure)
+        append.answer(answer)
         await idle()
         return append
 
+    async def seen(self, reply: PageReply) -> DeadLetterPage:
+        await self.commit()
+        page = reply.get()
+        assert isinstance(page, DeadLetterPage)
+        return page
+
+
+def three_letters() -> Past:
+    past = Past()
+    for number, topic in ((1, "a"), (2, "b"), (3, "a")):
+        past.die(number, topic=topic, payload=b'{"n":%d}' % number)
+    return past
+
 
 @asynccontextmanager
-async def open_house(letters: Sequence[DeadLetter] = ()) -> AsyncIterator[House]:
-    box, wal = Mailbox[DeadLettersMessage]("dead_letters", 100), Mailbox[Any]("wal", 100)
-    queue = Mailbox[QueueMessage]("queue", 100)
+async def open_house(
+    past: Past | None = None, *, sync_default: bool = True
+) -> AsyncIterator[House]:
+    past = past or three_letters()
+    box, log = Mailbox[DeadLettersMessage]("dead_letters", 100), Mailbox[WalMessage]("wal", 100)
+    queue, clock = Mailbox[QueueMessage]("queue", 100), engine_clock()
     async with open_dead_letters(
         box,
-        wal=WalWriter(wal),
+        wal=WalWriter(log, past.log, wall),
         queue=QueuePort(queue),
-        clock=engine_clock(),
-        ids=EventIds(KEY),
+        clock=clock,
+        naming=Naming(EventIds(KEY), past.register),
         receipts=RECEIPTS,
+        sync_default=sync_default,
         page_bytes_max=1000,
-        letters=letters,
+        graveyard=restore(past.register, 7, clock.moment()).graveyard,
     ) as dead_letters:
-        yield House(dead_letters, wal, queue)
+        yield House(dead_letters, past, log, queue)
 
 
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
     with trio.CancelScope() as scope:
-        async with open_house([letter(1, "a"), letter(2, "b"), letter(3, "a")]) as house:
+        async with open_house() as house:
             yield house
             scope.cancel()  # what a test leaves in the log is nobody's business
 
 
-async def test_a_page_shows_letters_with_payloads_from_the_log(house: House) -> None:
+async def test_a_page_shows_letters_as_the_log_has_them(house: House) -> None:
     reply = house.page(limit=2)
     await idle()
     assert not reply.is_set
-    append = await house.commit([b'{"n":1}', b'{"n":2}'])
+    append = await house.commit()
     assert append.facts == []
-    assert [event.number for event in append.load] == [1, 2]
+    assert append.load == append.look == [1, 2]
     page = reply.get()
     assert isinstance(page, DeadLetterPage)
     assert page.total == 3
@@ -107,35 +140,124 @@ async def test_a_page_shows_letters_with_payloads_from_the_log(house: House) -> 
 
 
 async def test_a_page_of_a_topic_tells_the_total_of_the_topic(house: House) -> None:
-    reply = house.page(topic="a", offset=1)
-    await house.commit([b"{}"])
-    page = reply.get()
-    assert isinstance(page, DeadLetterPage)
+    page = await house.seen(house.page(topic="a", offset=1))
     assert [one.receipt for one in page.entries] == [receipt(3)]
     assert page.total == 2
 
 
 async def test_an_empty_page(house: House) -> None:
-    reply = house.page(topic="nobody")
-    await house.commit()
-    assert reply.get() == DeadLetterPage((), 0)
+    assert await house.seen(house.page(topic="nobody")) == DeadLetterPage((), 0)
 
 
 async def test_a_page_stops_at_its_byte_limit() -> None:
-    letters = [letter(number, payload=bytes(600)) for number in (1, 2)]
-    async with open_house(letters) as house:
-        reply = house.page()
-        await house.commit([b"x"])
-        page = reply.get()
-        assert isinstance(page, DeadLetterPage)
+    past = Past()
+    past.die(1, 2, payload=bytes(600))
+    async with open_house(past) as house:
+        page = await house.seen(house.page())
         assert (len(page.entries), page.total) == (1, 2)
 
 
-async def test_what_died_is_kept_without_its_payload(house: House) -> None:
-    dead = letter(9, "c", b"payload")
-    house.dead_letters.bury([dead])
+async def test_an_imported_letter_is_shown_under_the_id_that_it_came_with() -> None:
+    past = Past()
+    past.event(1, foreign_id="order-17")
+    past.append(Dead(1, NOW + 5, 3, Stamp(0, 0), "max_retries_exceeded"))
+    async with open_house(past) as house:
+        (entry,) = (await house.seen(house.page())).entries
+        assert (entry.id, entry.timestamp) == ("order-17", NOW + 5)
+        reply = house.resolve(entry.receipt, reprocess=True)
+        await house.commit()
+        assert reply.get() == ("order-17",)
+
+
+async def test_a_letter_that_leaves_while_its_page_is_read_is_shown_or_left_out(
+    house: House,
+) -> None:
+    page = house.page()
+    await idle()
+    resolved = house.resolve(receipt(1), receipt(2), reprocess=True)
+    await idle()
+    first, second = taken(house.log, Append), taken(house.log, Append)
+    # Everything moved to another place in the log, so it was looked up anew.
+    first.spans = house.past.log.spans(first.load) + house.past.log.newest_facts(first.look)
+    first.answer(committed(house.past, first))
+    second.answer(committed(house.past, second))
+    await idle()
+    shown = page.get()
+    assert isinstance(shown, DeadLetterPage)
+    assert [one.receipt for one in shown.entries] == [receipt(3)]
+    assert resolved.get() == (event_id(1), event_id(2))
+
+
+async def test_while_a_page_is_looked_for_others_are_served() -> None:
+    past = Past()
+    past.die(*range(1, 12_000), topic="common")
+    past.die(12_000, topic="rare")
+    async with open_house(past) as house:
+        pages = [house.page(topic="rare"), house.page(topic="rare")]
+        reply = house.resolve(receipt(1), reprocess=False)
+        assert await house.dead_letters.count() == 11_999
+        await house.commit()
+        assert reply.is_set
+        assert not pages[0].is_set
+        for page in pages:
+            shown = await house.seen(page)
+            assert [one.receipt for one in shown.entries] == [receipt(12_000)]
+
+
+async def test_a_letter_that_leaves_while_a_page_is_looked_for_is_not_on_it() -> None:
+    past = Past()
+    past.die(1, topic="rare")
+    past.die(*range(2, 10_000), topic="common")
+    past.die(10_000, topic="rare")
+    async with open_house(past) as house:
+        page = house.page(topic="rare")
+        house.resolve(receipt(1), reprocess=False)
+        await house.commit()
+        shown = await house.seen(page)
+        assert [one.receipt for one in shown.entries] == [receipt(10_000)]
+        assert shown.total == 1
+
+
+async def test_nobody_looks_for_a_page_that_nobody_waits_for(house: House) -> None:
+    page = house.page()
+    page.abandoned = True
+    append = await house.commit()
+    assert append.load == []
+    assert page.is_set
+
+
+async def test_what_dies_is_kept(house: House) -> None:
+    house.past.die(9, topic="c")
+    house.dead_letters.bury([9])
     assert await house.dead_letters.count() == 4
-    assert dead.entry.event.payload is None
+    page = await house.seen(house.page(topic="c"))
+    assert [one.receipt for one in page.entries] == [receipt(9)]
+
+
+async def test_a_letter_is_buried_before_anything_that_came_earlier_is_read(
+    house: House,
+) -> None:
+    # The register knows of the death already when the earlier message is read.
+    reply = house.resolve(receipt(9), reprocess=True)
+    house.past.die(9, topic="c")
+    house.dead_letters.bury([9])
+    await house.commit()
+    assert reply.get() == (event_id(9),)
+    assert await house.dead_letters.count() == 3
+
+
+async def test_an_event_that_dies_once_more_is_one_letter_again(house: House) -> None:
+    house.resolve(receipt(2), reprocess=True)
+    await house.commit()
+    stamp = Stamp(7, 2)
+    house.past.append(
+        Leased(2, NOW, 0, stamp, NOW, 10), Dead(2, NOW + 9, 0, stamp, "rejected", "again")
+    )
+    house.dead_letters.bury([2])
+    page = await house.seen(house.page())
+    assert [one.id for one in page.entries] == [event_id(1), event_id(3), event_id(2)]
+    assert (page.entries[2].error, page.entries[2].timestamp) == ("again", NOW + 9)
+    assert page.total == 3
 
 
 async def test_a_reprocessed_event_goes_to_the_queue_with_no_retries_counted(
@@ -147,13 +269,20 @@ async def test_a_reprocessed_event_goes_to_the_queue_with_no_retries_counted(
     (fact,) = append.facts
     assert append.sync
     assert isinstance(fact, Reprocessed)
-    assert (fact.event.number, fact.due) == (2, NOW + 700)
-    (back,) = taken(house.queue, GiveBack).entries
-    assert (back.event.number, back.retries, back.due) == (2, 0, NOW + 700)
-    assert not back.receipt_open
-    assert back.stamp == Stamp(1, 1)
+    assert (fact.number, fact.due, fact.stamp) == (2, NOW + 700, Stamp(1, 1))
+    assert taken(house.queue, GiveBack).events == [Waiting(2, NOW + 700, "b")]
+    row = house.past.row(2)
+    assert (row.place, row.retries, row.due) == (Place.WAITING, 0, NOW + 700)
+    assert (row.stamp, row.receipt_open) == (Stamp(1, 1), 0)
     assert reply.get() == (event_id(2),)
     assert await house.dead_letters.count() == 2
+
+
+async def test_what_the_settings_do_not_want_forced_to_the_disk_is_not() -> None:
+    async with open_house(sync_default=False) as house:
+        reply = house.resolve(receipt(2), reprocess=False)
+        assert not (await house.commit()).sync
+        assert reply.get() == (event_id(2),)
 
 
 async def test_a_discarded_letter_is_gone(house: House) -> None:
@@ -175,7 +304,7 @@ async def test_unknown_and_repeated_receipts_are_told_apart_from_those_that_hold
     asked = (receipt(1), receipt(1), receipt(2, 7), receipt(99), "nonsense", receipt(3))
     reply = house.resolve(*asked, reprocess=reprocess)
     append = await house.commit()
-    assert [fact.event.number for fact in append.facts] == [1, 3]  # type: ignore[union-attr]
+    assert numbers(append.facts) == [1, 3]
     assert reply.get() == (
         event_id(1),
         NoSuchDeadLetter(receipt(1)),
@@ -184,6 +313,15 @@ async def test_unknown_and_repeated_receipts_are_told_apart_from_those_that_hold
         NoSuchDeadLetter("nonsense"),
         event_id(3),
     )
+
+
+@pytest.mark.parametrize("reprocess", [True, False])
+async def test_all_letters_may_leave_at_once(house: House, reprocess: bool) -> None:
+    reply = house.resolve(*map(receipt, (3, 1, 2)), reprocess=reprocess)
+    await house.commit()
+    assert reply.get() == tuple(map(event_id, (3, 1, 2)))
+    assert await house.dead_letters.count() == 0
+    assert await house.seen(house.page()) == DeadLetterPage((), 0)
 
 
 async def test_a_letter_leaves_before_a_second_request_sees_it(house: House) -> None:
@@ -196,13 +334,13 @@ async def test_a_letter_leaves_before_a_second_request_sees_it(house: House) -> 
 
 async def test_a_failed_log_tells_that_the_outcome_is_unknown(house: House) -> None:
     page, resolved = house.page(), house.resolve(receipt(1), reprocess=True)
-    await house.commit(failure="the disk broke")
-    await house.commit(failure="the disk broke")
+    await house.commit("the disk broke")
+    await house.commit("the disk broke")
     assert page.get() == resolved.get() == OutcomeUnknown("the disk broke")
 
 
 async def test_leaving_waits_for_what_is_under_way() -> None:
-    async with open_house([letter(1)]) as house, trio.open_nursery() as nursery:
+    async with open_house() as house, trio.open_nursery() as nursery:
 
         async def answer() -> None:
             await trio.sleep(2)
@@ -217,7 +355,7 @@ async def test_leaving_waits_for_what_is_under_way() -> None:
 
 
 async def test_after_the_end_everything_is_refused() -> None:
-    async with open_house([letter(1)]) as house:
+    async with open_house() as house:
         pass
     answers = [house.page().get(), house.resolve(receipt(1), reprocess=True).get()]
     assert all(isinstance(answer, Unavailable) for answer in answers)
@@ -225,11 +363,16 @@ async def test_after_the_end_everything_is_refused() -> None:
 
 
 async def test_cancelled_dead_letters_answer_everybody() -> None:
+    past = Past()
+    past.die(*range(1, 10_001))
     with trio.CancelScope() as scope:
-        async with open_house([letter(1)]) as house:
+        async with open_house(past) as house:
             in_log: list[Any] = [house.page(), house.resolve(receipt(1), reprocess=True)]
             await idle()
+            sought = house.page(topic="", offset=9998), house.page(topic="", offset=9999)
+            for _ in range(2):  # the search begins, and is not done
+                await trio.lowlevel.checkpoint()
             scope.cancel()
             unread: list[Any] = [house.page(), house.resolve(receipt(1), reprocess=True)]
     assert all(isinstance(reply.get(), OutcomeUnknown) for reply in in_log)
-    assert all(isinstance(reply.get(), Unavailable) for reply in unread)
+    assert [type(reply.get()) for reply in (*sought, *unread)] == [Unavailable] * 4

@@ -2,11 +2,13 @@
 
 from typing import TypeAlias
 
+import pytest
+
 from actors.broker import Acknowledgement, OutcomeUnknown, Trouble
 from actors.credits import Credits
 from actors.reply import Reply
-from actors.settlement import NOT_HELD, AcknowledgeRequest, Settlements
-from persistence.entry import Stamp
+from actors.settlement import NOT_HELD, AcknowledgeRequest, Settlements, may_settle
+from persistence.entry import Row, Stamp
 
 Answer: TypeAlias = Reply[tuple[Acknowledgement, ...] | Trouble]
 
@@ -93,3 +95,26 @@ async def test_failing_all_tells_everybody() -> None:
     settlements.fail_all("over")
     assert [reply.get() for reply in replies] == [OutcomeUnknown("over")] * 3
     assert len(settlements) == 0
+
+
+@pytest.mark.parametrize(
+    ("stamp", "receipt_open", "claimed", "holds"),
+    [
+        (Stamp(1, 2), 1, Stamp(1, 2), True),
+        (Stamp(1, 2), 0, Stamp(1, 2), False),
+        (Stamp(1, 2), 1, Stamp(1, 1), False),
+        (Stamp(1, 2), 0, Stamp(1, 1), False),
+        # The lease was lost in a power cut, its receipt was not.
+        (Stamp(1, 2), 0, Stamp(1, 3), True),
+        (Stamp(0, 0), 0, Stamp(1, 1), True),
+        (Stamp(2, 2), 1, Stamp(1, 3), False),
+        # No earlier process can have given it.
+        (Stamp(1, 2), 1, Stamp(7, 1), False),
+        (Stamp(7, 2), 1, Stamp(7, 2), True),
+    ],
+)
+def test_a_receipt_holds_while_it_is_open_and_no_later_delivery_exists(
+    stamp: Stamp, receipt_open: int, claimed: Stamp, holds: bool
+) -> None:
+    row = Row(0, 0, 0, 0, 0, 0, boot=stamp.boot, delivery=stamp.delivery, receipt_open=receipt_open)
+    assert may_settle(claimed, row, 7) is holds

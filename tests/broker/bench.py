@@ -148,6 +148,14 @@ class Bench(ABC):
 
     # What all have
 
+    @abstractmethod
+    def fill_storage(self, room: int = 0) -> None:
+        """Leave so many bytes of room for anything more."""
+
+    @abstractmethod
+    def make_room(self) -> None:
+        """Give the storage all the room again."""
+
     async def restart(self, *, down_ms: int = 0, **settings: Any) -> None:
         """Stop in good order and start again."""
         await self.stop()

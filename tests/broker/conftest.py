@@ -16,7 +16,7 @@ from tests.broker.virtual_time import in_virtual_time
 
 ENGINES: dict[str, dict[str, Any]] = {
     "embedded": {},
-    "embedded, payloads on disk": {"payload_cache_bytes": 0},
+    "embedded, all on disk": {"payload_cache_bytes": 0, "segment_max_bytes": 4096},
 }
 
 
@@ -37,6 +37,7 @@ def open_bench(request: pytest.FixtureRequest) -> OpenBench:
             "visibility_timeout_ms": 10_000,
             "max_retries": 2,
             "backoff": Backoff(base_ms=1000, max_ms=30_000, multiplier=2.0),
+            "reserved_bytes": 64 * 1024,
             **ENGINES[request.param],
             **settings,
         }

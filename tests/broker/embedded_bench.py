@@ -118,6 +118,14 @@ class EmbeddedBench(Bench):
     def break_storage(self) -> None:
         self.disk.faults.fail_sync()
 
+    def fill_storage(self, room: int = 0) -> None:
+        self.disk.capacity = None
+        used = sum(self.disk.open_to_read(name).size() for name in self.disk.names())
+        self.disk.capacity = used + room
+
+    def make_room(self) -> None:
+        self.disk.capacity = None
+
 
 @asynccontextmanager
 async def open_embedded_bench(settings: BrokerSettings) -> AsyncIterator[EmbeddedBench]:

@@ -6,7 +6,8 @@ from itertools import permutations
 
 import pytest
 
-from actors.broker import Accepted, NewEvent, Rejected, Trouble, Unavailable
+from actors.broker import Accepted, Durability, NewEvent, Rejected, Trouble, Unavailable
+from actors.settings import FsyncPolicy
 from tests.broker.bench import Bench, OpenBench, Places, event, names
 
 
@@ -70,6 +71,41 @@ async def test_an_answered_event_survives_a_power_cut(bench: Bench, seed: int) -
     await bench.publish("a", "b")
     await bench.lose_power_and_start(seed)
     assert names(await bench.take(10)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_an_event_that_asked_for_it_survives_a_power_cut_whatever_the_settings(
+    open_bench: OpenBench, seed: int
+) -> None:
+    async with open_bench(fsync=FsyncPolicy(before_answer=False)) as bench:
+        for name in ("a", "b"):
+            answer = _tuple(await bench.broker.enqueue([event(name)], durability=Durability.FSYNC))
+            assert answer[0].durability is Durability.FSYNC
+        await bench.lose_power_and_start(seed)
+        assert names(await bench.take(10)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+async def test_an_event_that_is_with_the_operating_system_survives_the_end_of_the_process(
+    bench: Bench, end: str
+) -> None:
+    answer = _tuple(await bench.broker.enqueue([event("a")], durability=Durability.OS))
+    assert answer[0].durability is Durability.OS
+    await (bench.kill_and_start() if end == "kill" else bench.restart())
+    assert names(await bench.take(10)) == ["a"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+async def test_a_receipt_of_an_event_that_a_power_cut_took_settles_no_other_event(
+    bench: Bench, seed: int
+) -> None:
+    await bench.broker.enqueue([event("lost")], durability=Durability.OS)
+    lost = await bench.take_one()
+    await bench.lose_power_and_start(seed)
+    await bench.publish("new")
+    await bench.acknowledge(lost.receipt)
+    await bench.advance(20_000)
+    assert names(await bench.take(10)).count("new") == 1
 
 
 @pytest.mark.parametrize("seed", range(40))

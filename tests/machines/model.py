@@ -108,24 +108,33 @@ class Ledger:
 
 @attrs.frozen
 class Seen:
-    """What a broker shows of itself."""
+    """What a broker shows of itself.
+
+    Dead letters are compared whatever their order: those of one millisecond may stand in another
+    one after their facts were copied and the broker was started again. `in_order` tells whether
+    the times of death ascend.
+    """
 
     counters: Counters
     leases: dict[str, tuple[int, int]]
     topics: dict[str, tuple[int, int]]
     letters: tuple[tuple[str, str, str, int, str, bytes], ...]
     queue_size: int
+    in_order: bool = True
 
     @classmethod
     def of(cls, status: Status, counters: Counters, letters: Iterable[DeadLetterView]) -> "Seen":
+        letters = list(letters)
+        times = [letter.timestamp for letter in letters]
         return cls(
             counters=counters,
             leases={x.id: (x.deadline, x.retries) for x in status.lease_list},
             topics={x.topic: (x.ready, x.delayed) for x in status.topics},
             letters=tuple(
-                (x.receipt, x.id, x.reason, x.retries, x.topic, x.payload) for x in letters
+                sorted((x.receipt, x.id, x.reason, x.retries, x.topic, x.payload) for x in letters)
             ),
             queue_size=status.queue_size,
+            in_order=times == sorted(times),
         )
 
 
@@ -205,20 +214,20 @@ class World:
             ready, delayed = topics.get(event.topic, (0, 0))
             is_ready = event.due <= self.now
             topics[event.topic] = (ready + is_ready, delayed + (not is_ready))
-        dead = sorted((e for e in self if e.place is Place.DEAD), key=lambda e: e.since)
+        dead = [e for e in self if e.place is Place.DEAD]
         return Seen(
             counters=self.state.counters,
             leases={
                 ids[e.payload]: (e.deadline, e.retries) for e in self if e.place is Place.LEASED
             },
             topics=topics,
-            letters=tuple(
+            letters=tuple(sorted(
                 (
                     receipts[e.payload, e.delivery], ids[e.payload], e.reason, e.retries, e.topic,
                     e.payload,
                 )
                 for e in dead
-            ),
+            )),
             queue_size=len(self.waiting()),
         )  # fmt: skip
 
@@ -447,7 +456,7 @@ class World:
         self.state, self.now = state, now
         self.written(synced=True)
         lost = [e for e in self if e.place is Place.LEASED and e.worker]
-        for event in sorted(lost, key=lambda e: e.since):
+        for event in sorted(lost, key=lambda e: e.number):
             self._fail(event, "max_retries_exceeded", None)
         for event in self:
             if event.place is Place.LEASED:

@@ -139,8 +139,9 @@ class BrokerMachine(RuleBasedStateMachine):
         random=st.random_module(),
         queue_max_size=st.sampled_from([8, 3]),
         max_retries=st.integers(0, 2),
-        cache_bytes=st.sampled_from([1000, 40, 0]),
+        cache_bytes=st.sampled_from([10_000, 450, 0]),
         delivery_bytes=st.sampled_from([1000, 60]),
+        segment_bytes=st.sampled_from([64 * 1024 * 1024, 4096]),
     )
     def open(
         self,
@@ -149,6 +150,7 @@ class BrokerMachine(RuleBasedStateMachine):
         max_retries: int,
         cache_bytes: int,
         delivery_bytes: int,
+        segment_bytes: int,
     ) -> None:
         del random  # seeds the order in which trio runs tasks
         self.clock = MockClock()
@@ -163,6 +165,8 @@ class BrokerMachine(RuleBasedStateMachine):
             backoff=Backoff(base_ms=100, max_ms=300, multiplier=2.0),
             payload_cache_bytes=cache_bytes,
             delivery_bytes_max=delivery_bytes,
+            segment_max_bytes=segment_bytes,
+            reserved_bytes=64 * 1024,
         )
         self.bench: EmbeddedBench = self.stack.enter_context(
             self.portal.wrap_async_context_manager(open_embedded_bench(chosen))

@@ -1,113 +1,178 @@
-"""What the tests of this room share: events, a history with every kind of fact, plain views."""
+"""What the tests of this room share: facts of every kind, their bytes, disks as plain files."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any
 
-from persistence.entry import ConsumerKind, Event, Stamp
+import attrs
+
+from persistence import legacy
+from persistence.encode import encode
+from persistence.entry import NEVER_DELIVERED, NOT_WRITTEN, ConsumerKind, Stamp
 from persistence.facts import (
     Dead,
     Discarded,
     Enqueued,
     Extended,
     Fact,
+    Imported,
     Leased,
+    Opened,
     Reprocessed,
     ReturnCause,
     Returned,
     Settled,
 )
-from persistence.log import EventLog
 from persistence.memory_disk import MemoryDisk
-from persistence.replay import Recovered, Replay
 
 NOW = 1_700_000_000_000
 KEY = bytes(range(16))
+WORKER = ConsumerKind.WORKER
 
-View: TypeAlias = tuple[Any, ...]
 
-
-def event(number: int, payload: bytes | None = None, topic: str = "orders") -> Event:
+def enqueued(
+    number: int,
+    payload: bytes | None = None,
+    topic: str = "orders",
+    *,
+    due: int = NOW,
+    foreign_id: str = "",
+) -> Enqueued:
     content = b'{"n":%d}' % number if payload is None else payload
-    return Event(number, NOW + number, topic, content, len(content))
+    return Enqueued(number, NOW + number, due, topic, content, foreign_id=foreign_id)
 
 
-def open_log(disk: MemoryDisk) -> EventLog:
-    return EventLog.open(disk, now=NOW, random_bytes=lambda size: KEY[:size])
+def content(fact: Fact) -> tuple[Any, ...]:
+    """What a fact says. Its payload counts by its size, since a fact that was read has none."""
+    names = (field.name for field in attrs.fields(type(fact)) if field.name != "payload")
+    return (type(fact), *((name, getattr(fact, name)) for name in names))
 
 
-def write(log: EventLog, *facts: Fact) -> None:
-    log.write(log.prepare(facts, now=NOW))
-
-
-def append(log: EventLog, *facts: Fact) -> None:
-    write(log, *facts)
-    log.sync()
+def bytes_of(fact: Fact, previous: int = NOT_WRITTEN) -> bytes:
+    parts: list[bytes] = []
+    size = encode(fact, previous, parts)
+    data = b"".join(parts)
+    assert size == len(data)
+    return data
 
 
 def history() -> list[list[Fact]]:
-    """Batches with every kind of fact; the events end in every place."""
-    a, b, c, d, e, f = (event(number) for number in range(1, 7))
+    """Batches that follow from each other, with every kind of fact but `Opened`.
+
+    In the end event 3 is leased, 4 and 5 are waiting, 7 is dead, and the others are gone.
+    """
+    two = ConsumerKind.CLIENT, "x"
     return [
-        [Enqueued(a, NOW), Enqueued(b, NOW + 5000), Enqueued(c, NOW)],
+        [enqueued(1), enqueued(2, due=NOW + 5000), enqueued(3)],
         [
-            Leased(a, Stamp(1, 1), NOW + 10_000, 10_000),
-            Leased(c, Stamp(1, 2), NOW + 9, 9, ConsumerKind.WORKER, "w-1"),
+            Leased(1, NOW, 0, Stamp(1, 1), NOW + 10_000, 10_000),
+            Leased(3, NOW, 0, Stamp(1, 1), NOW + 9, 9, WORKER, "w-1"),
         ],
-        [Extended(a, NOW + 20_000, 15_000), Enqueued(d, NOW), Enqueued(e, NOW), Enqueued(f, NOW)],
-        [Returned(c, NOW + 1000, 1, ReturnCause.REJECTED, "no"), Leased(d, Stamp(1, 3), NOW, 1)],
-        [Dead(d, NOW + 7, 5, "max_retries_exceeded", "bäd"), Leased(e, Stamp(1, 4), NOW + 5, 5)],
-        [Settled(a), Returned(e, NOW + 2, 0, ReturnCause.RELEASED)],
-        [Reprocessed(d, NOW + 3), Leased(f, Stamp(1, 5), NOW + 6, 6, ConsumerKind.CLIENT, "x")],
-        [Dead(f, NOW + 8, 0, "rejected"), Leased(b, Stamp(1, 6), NOW + 9, 9)],
-        [Discarded(f), Settled(b), Leased(c, Stamp(1, 7), NOW + 30, 30)],
+        [
+            Extended(1, NOW, 0, Stamp(1, 1), NOW + 20_000, 15_000),
+            enqueued(4),
+            enqueued(5),
+            enqueued(6),
+        ],
+        [
+            Returned(3, NOW + 1000, 1, Stamp(1, 1), ReturnCause.REJECTED, "no"),
+            Leased(4, NOW, 0, Stamp(1, 1), NOW, 1),
+        ],
+        [
+            Dead(4, NOW + 7, 5, Stamp(1, 1), "max_retries_exceeded", "bäd"),
+            Leased(5, NOW, 0, Stamp(1, 1), NOW + 5, 5),
+        ],
+        [Settled(1), Returned(5, NOW, 0, Stamp(1, 1), ReturnCause.RELEASED)],
+        [
+            Reprocessed(4, NOW + 3, Stamp(1, 1)),
+            Leased(6, NOW, 0, Stamp(1, 1), NOW + 6, 6, *two),
+            enqueued(7, foreign_id="1526919030474-55"),
+            Imported("stream", 1234),
+        ],
+        [
+            Dead(6, NOW + 8, 0, Stamp(1, 1), "rejected"),
+            Leased(2, NOW + 5000, 0, Stamp(1, 1), NOW + 9, 9),
+            Dead(7, NOW + 8, 3, NEVER_DELIVERED, "max_retries_exceeded", "elsewhere"),
+        ],
+        [
+            Discarded(6),
+            Settled(2),
+            Leased(3, NOW + 1000, 1, Stamp(1, 2), NOW + 30, 30),
+            Imported("stream", 5678),
+        ],
     ]
 
 
-def view(recovered: Recovered) -> View:
-    """Everything that must be the same whichever way a state came about."""
-    return (
-        [(entry.event.number, *_entry(entry)) for entry in recovered.waiting],
-        sorted(
-            (
-                lease.entry.event.number,
-                lease.deadline,
-                lease.length,
-                lease.kind,
-                lease.consumer,
-                *_entry(lease.entry),
-            )
-            for lease in recovered.leases
-        ),
-        [
-            (dead.entry.event.number, dead.timestamp, dead.reason, dead.error, *_entry(dead.entry))
-            for dead in recovered.dead
-        ],
-        recovered.next_number,
-        recovered.counters.values(),
-    )
+def every_kind() -> list[Fact]:
+    """A fact of every kind, with each flag and each optional part somewhere."""
+    stamp = Stamp(3, 4)
+    return [
+        Opened(2, NOW),
+        enqueued(1),
+        attrs.evolve(enqueued(2, b"", "", foreign_id="a-1"), copied=True),
+        Leased(3, NOW, 1, stamp, NOW + 5, 5, WORKER, "wörker"),
+        Extended(4, NOW, 1, stamp, NOW + 9, 9, copied=True),
+        Settled(5),
+        Returned(6, NOW + 1, 2, stamp, ReturnCause.TIMED_OUT, "läte"),
+        Dead(7, NOW + 2, 3, stamp, "rejected", "nö", copied=True),
+        Reprocessed(8, NOW + 3, stamp),
+        Discarded(9),
+        Imported("sträam", 77, copied=True),
+    ]
 
 
-def _entry(entry: Any) -> tuple[Any, ...]:
-    event = entry.event
-    return (
-        event.timestamp,
-        event.topic,
-        event.payload_size,
-        entry.due,
-        entry.retries,
-        entry.stamp,
-        entry.receipt_open,
-    )
+# Facts as release 0.1.0 wrote them.
 
 
-def state_after(batches: Iterable[Sequence[Fact]]) -> View:
-    """The state that facts lead to when they never become bytes."""
-    replay = Replay()
-    for batch in batches:
-        for fact in batch:
-            replay.apply(0, fact)
-    return view(replay.recovered())
+def old_leased(
+    number: int,
+    previous: int,
+    stamp: tuple[int, int],
+    deadline: int,
+    length: int,
+    kind: int = 0,
+    consumer: bytes = b"",
+) -> bytes:
+    size = legacy.LEASED.size + len(consumer)
+    rest = *stamp, deadline, length, kind, len(consumer)
+    return legacy.LEASED.pack(3, 0, size, number, previous, *rest) + consumer
+
+
+def old_extended(number: int, previous: int, deadline: int, length: int) -> bytes:
+    size = legacy.EXTENDED.size
+    return legacy.EXTENDED.pack(4, 0, size, number, previous, deadline, length)
+
+
+def old_returned(
+    number: int, previous: int, due: int, retries: int, cause: int, error: bytes = b""
+) -> bytes:
+    size = legacy.RETURNED.size + len(error)
+    rest = due, retries, cause, len(error)
+    return legacy.RETURNED.pack(6, 0, size, number, previous, *rest) + error
+
+
+def old_dead(
+    number: int, previous: int, time: int, retries: int, reason: bytes, error: bytes = b""
+) -> bytes:
+    size = legacy.DEAD.size + len(reason) + len(error)
+    rest = time, retries, len(reason), len(error)
+    return legacy.DEAD.pack(7, 0, size, number, previous, *rest) + reason + error
+
+
+def old_reprocessed(number: int, previous: int, due: int) -> bytes:
+    size = legacy.REPROCESSED.size
+    return legacy.REPROCESSED.pack(8, 0, size, number, previous, due)
+
+
+def old_facts() -> list[bytes]:
+    """A fact of every kind that only release 0.1.0 wrote."""
+    return [
+        old_leased(1, 7, (1, 2), NOW, 5, 1, b"w"),
+        old_extended(1, 7, NOW, 5),
+        old_returned(1, 7, NOW, 1, 1, b"no"),
+        old_dead(1, 7, NOW, 1, b"rejected", b"no"),
+        old_reprocessed(1, 7, NOW),
+    ]
 
 
 def disk_with(files: Mapping[str, bytes]) -> MemoryDisk:

@@ -148,6 +148,54 @@ def test_a_full_disk_takes_what_fits_and_says_so() -> None:
     assert file.size() == 10
 
 
+def test_what_is_cut_off_or_removed_makes_room_and_overwriting_takes_none() -> None:
+    disk = MemoryDisk(capacity=100)
+    file, other = disk.create("a"), disk.create("b")
+    file.write(0, b"x" * 100)
+    assert disk.free() == 0
+    file.write(10, b"y" * 90)
+    with pytest.raises(OSError, match="No space left"):
+        other.write(0, b"z")
+    file.truncate(60)
+    assert disk.free() == 40
+    other.write(0, b"z" * 40)
+    with pytest.raises(OSError, match="No space left"):
+        file.write(50, b"y" * 11)
+    assert file.read(50, 100) == b"y" * 10
+    disk.remove("b")
+    assert disk.free() == 40
+    disk.capacity = 10
+    assert disk.free() == 0
+    file.write(0, b"y" * 60)
+
+
+def test_a_quota_is_told_from_a_full_disk() -> None:
+    disk = MemoryDisk(capacity=10)
+    disk.faults.full = errno.EDQUOT
+    with pytest.raises(OSError, match=r".") as caught:
+        disk.create("a").write(0, bytes(11))
+    assert caught.value.errno == errno.EDQUOT
+
+
+def test_a_change_of_names_that_fails_changes_nothing() -> None:
+    disk = disk_with({"a": b"1"})
+    changes: list[Callable[[], object]] = [
+        lambda: disk.create("b"),
+        lambda: disk.rename("a", "b"),
+        lambda: disk.remove("a"),
+    ]
+    for change in changes:
+        disk.faults.fail_change(error=errno.ENOSPC)
+        with pytest.raises(OSError, match="No space left"):
+            change()
+        assert files_of(disk) == {"a": b"1"}
+    disk.faults.fail_change(2)
+    disk.create("b")
+    with pytest.raises(OSError, match="Input/output"):
+        disk.remove("b")
+    assert outcomes(disk)[0]["a"] == b"1"
+
+
 @pytest.mark.parametrize("end", ["kill", "crash", "cut_power"])
 def test_a_handle_from_before_refuses_for_ever(end: str) -> None:
     disk = MemoryDisk()
@@ -170,14 +218,16 @@ def test_a_handle_from_before_refuses_for_ever(end: str) -> None:
         disk.sync_directory,
         lambda: disk.create("b"),
         lambda: disk.open("a"),
+        lambda: disk.open_to_read("a"),
         lambda: disk.rename("a", "b"),
         lambda: disk.remove("a"),
     ]
     for operation in operations:
         with pytest.raises(PowerCut):
             operation()
-    with pytest.raises(DataDirectoryUnusable):
-        disk.lock()
+    for attach in (disk.lock, disk.look):
+        with pytest.raises(DataDirectoryUnusable):
+            attach()
     file.close()
     disk.close()
     if after is not disk:

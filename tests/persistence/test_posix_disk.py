@@ -9,10 +9,7 @@ from pathlib import Path
 import pytest
 
 from persistence.errors import DataDirectoryLocked, DataDirectoryUnusable
-from persistence.facts import Enqueued
-from persistence.log import EventLog
 from persistence.posix_disk import PosixDisk
-from tests.persistence.samples import NOW, append, event, view
 
 HOLD = """
 import sys
@@ -22,6 +19,10 @@ disk.lock()
 print("locked", flush=True)
 sys.stdin.read()
 """
+
+
+def descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def test_directory_and_files_are_for_their_user_alone(tmp_path: Path) -> None:
@@ -51,26 +52,26 @@ def test_another_process_is_kept_out_and_its_end_frees_the_directory(tmp_path: P
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"locked\n"
+        disk = PosixDisk(tmp_path)
         with pytest.raises(DataDirectoryLocked, match=f"process {holder.pid}"):
-            EventLog.open(PosixDisk(tmp_path), now=NOW)
+            disk.lock()
+        disk.look()
+        assert disk.names() == []
+        assert int((tmp_path / "lock").read_text()) == holder.pid
         holder.kill()
-    EventLog.open(PosixDisk(tmp_path), now=NOW).close()
-
-
-def test_a_log_keeps_a_second_one_out_until_it_is_closed(tmp_path: Path) -> None:
-    log = EventLog.open(PosixDisk(tmp_path), now=NOW)
-    with pytest.raises(DataDirectoryLocked):
-        EventLog.open(PosixDisk(tmp_path), now=NOW)
-    log.close()
-    EventLog.open(PosixDisk(tmp_path), now=NOW).close()
+        holder.wait()
+        disk.lock()
+        disk.close()
 
 
 @pytest.mark.parametrize("below", ["", "data", "deep/data"])
 def test_a_file_in_the_place_of_the_directory_is_told(tmp_path: Path, below: str) -> None:
     (tmp_path / "taken").write_text("not a directory")
-    path = tmp_path / "taken" / below
+    disk = PosixDisk(tmp_path / "taken" / below)
     with pytest.raises(DataDirectoryUnusable, match="make it a directory that this user may write"):
-        EventLog.open(PosixDisk(path), now=NOW)
+        disk.lock()
+    with pytest.raises(DataDirectoryUnusable, match="not a directory"):
+        disk.look()
 
 
 def test_a_directory_in_the_place_of_the_lock_is_told(tmp_path: Path) -> None:
@@ -79,28 +80,49 @@ def test_a_directory_in_the_place_of_the_lock_is_told(tmp_path: Path) -> None:
         PosixDisk(tmp_path).lock()
 
 
+def test_looking_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataDirectoryUnusable, match="no such file or directory"):
+        PosixDisk(tmp_path / "data").look()
+    disk = PosixDisk(tmp_path)
+    disk.look()
+    disk.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_looking_takes_no_right_to_write(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_bytes(b"read me")
+    file.chmod(0o400)
+    tmp_path.chmod(0o500)
+    disk = PosixDisk(tmp_path)
+    disk.look()
+    found = disk.open_to_read("a")
+    assert found.read(0, 100) == b"read me"
+    found.close()
+    disk.close()
+    tmp_path.chmod(0o700)
+
+
+def test_the_file_system_tells_how_much_is_free(tmp_path: Path) -> None:
+    disk = PosixDisk(tmp_path)
+    disk.look()
+    free = disk.free()
+    assert free is None or free >= 0
+    disk.close()
+
+
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
-    def count() -> int:
-        return len(list(Path("/dev/fd").iterdir()))
-
-    before = count()
+    before = descriptors()
     for _ in range(3):
-        log = EventLog.open(PosixDisk(tmp_path), now=NOW)
-        with pytest.raises(DataDirectoryLocked):
-            EventLog.open(PosixDisk(tmp_path), now=NOW)
-        log.close()
-    assert count() == before
-
-
-def test_a_log_on_a_real_disk_is_the_same_after_reopening(tmp_path: Path) -> None:
-    log = EventLog.open(PosixDisk(tmp_path), now=NOW)
-    big = event(2, b'{"big":"' + b"x" * 9_000_000 + b'"}')
-    append(log, Enqueued(event(1), NOW), Enqueued(big, NOW))
-    log.close()
-    again = EventLog.open(PosixDisk(tmp_path), now=NOW)
-    assert [entry.event.number for entry in again.recovered.waiting] == [1, 2]
-    events = [entry.event for entry in again.recovered.waiting]
-    assert again.read(events) == [b'{"n":1}', big.payload]
-    assert again.repairs == []
-    assert view(again.recovered)[3] == 3
-    again.close()
+        first, second = PosixDisk(tmp_path), PosixDisk(tmp_path)
+        first.look()
+        first.lock()
+        for _ in range(2):
+            with pytest.raises(DataDirectoryLocked):
+                second.lock()
+            second.look()
+        first.close()
+        second.lock()
+        second.look()
+        second.close()
+    assert descriptors() == before

@@ -69,6 +69,46 @@ def test_an_image_in_memory_is_scanned_with_its_own_header() -> None:
     assert found.verdict.synced == BASE + writer.starts[2]
 
 
+@given(st.integers(0, 3), st.integers(30, 400))
+def test_a_scan_from_a_later_batch_on_sees_nothing_before_it(batch: int, chunk_size: int) -> None:
+    writer = three(synced=True)
+    offsets = [*writer.starts, len(writer.image)]
+    start = offsets[batch]
+    writer.image[HEADER_SIZE:start] = bytes(start - HEADER_SIZE)
+    scanned = Scan(Image(writer.image), HEADER, start=start, chunk_size=chunk_size)
+    found = [bytes(frame.body) for frame in scanned]
+    assert found == [b"first", b"second" * 20, b"third"][batch:]
+    # What is before the start was on disk, and the last header vouches for all before itself.
+    known = BASE + max(start, writer.starts[2] if batch < 3 else 0)
+    assert scanned.verdict == Verdict(End.CLEAN, BASE + len(writer.image), known, 0, "")
+
+
+@pytest.mark.parametrize("start", [0, 1, HEADER_SIZE])
+def test_no_scan_starts_within_the_header(start: int) -> None:
+    scanned = Scan(Image(three(synced=True).image), HEADER, start=start)
+    assert len(list(scanned)) == 3
+
+
+@pytest.mark.parametrize(("offset", "end"), [(2, End.DAMAGED), (60, End.DAMAGED), (-1, End.TORN)])
+def test_damage_behind_the_start_is_judged_as_ever(offset: int, end: End) -> None:
+    writer = three(synced=True)
+    start = writer.starts[1]
+    writer.image[start + offset if offset > 0 else offset] ^= 1
+    scanned = Scan(Image(writer.image), HEADER, start=start, chunk_size=64)
+    list(scanned)
+    assert scanned.verdict.end is end
+
+
+def test_a_tail_that_begins_where_the_scan_starts_is_torn() -> None:
+    writer = three(synced=True)
+    start = len(writer.image)
+    scanned = Scan(Image(writer.image + b"\0half a batch"), HEADER, start=start)
+    assert list(scanned) == []
+    verdict = scanned.verdict
+    assert (verdict.end, verdict.valid, verdict.size) == (End.TORN, BASE + start, 13)
+    assert verdict.synced == BASE + start
+
+
 def test_a_verdict_is_not_given_before_the_end() -> None:
     with pytest.raises(RuntimeError, match="not come to its end"):
         _ = scan(three(synced=True).image).verdict
@@ -139,7 +179,7 @@ def test_an_old_batch_at_a_new_place_is_none() -> None:
     found, verdict = read(writer.image)
     assert found == [b"first"]
     assert verdict.end is End.TORN
-    assert "belongs at log position 10128" in verdict.detail
+    assert "belongs at log position 10136" in verdict.detail
 
 
 def test_unknown_flags_of_a_batch_are_of_a_newer_format() -> None:

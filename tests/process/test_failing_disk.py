@@ -1,48 +1,18 @@
 """A disk that fails under a running process: it says so, ends, and has kept what it promised."""
 
-import os
-import shutil
 import subprocess
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-import trio
 
+from tests.process.bad_disks import fill, injected, mount, needs_root
 from tests.process.conftest import MakeBroker
-from tests.process.process import BrokerProcess, consume, publish
+from tests.process.process import BrokerProcess, consume, publish, status
 
 FAILED = 1
 UNAVAILABLE = httpx.codes.SERVICE_UNAVAILABLE
-
-needs_root = pytest.mark.skipif(
-    os.geteuid() != 0 or shutil.which("strace") is None or shutil.which("mount") is None,
-    reason="making a disk fail takes root, strace and mount",
-)
-
-
-@asynccontextmanager
-async def failing_syncs(broker: BrokerProcess) -> AsyncIterator[None]:
-    """Let every sync of the running broker end in an input/output error."""
-    fault = ["-e", "trace=fdatasync", "-e", "inject=fdatasync:error=EIO", "-o", "/dev/null"]
-    command = ["strace", "-f", "-p", str(broker.process.pid), *fault]
-    async with trio.open_nursery() as nursery:
-        strace: trio.Process = await nursery.start(
-            partial(trio.run_process, command, stderr=subprocess.PIPE, check=False)
-        )
-        assert strace.stderr is not None
-        async for said in strace.stderr:
-            if b"attached" in said:
-                break
-        yield
-        strace.terminate()
-
-
-def mount(*arguments: str) -> None:
-    subprocess.run(["/bin/mount", *arguments], check=True)
 
 
 @pytest.fixture
@@ -65,7 +35,7 @@ async def test_a_sync_that_fails_is_told_and_ends_the_process(broker: BrokerProc
     await broker.start()
     async with broker.client() as client:
         (promised,) = await publish(client, "promised")
-        async with failing_syncs(broker):
+        async with injected(broker, "fdatasync", "error=EIO"):
             answer = await client.post("/api/events", json={"name": "in doubt"})
             assert (answer.status_code, answer.json()["code"]) == (UNAVAILABLE, "OUTCOME_UNKNOWN")
             assert (await client.get("/readyz")).status_code == UNAVAILABLE
@@ -84,10 +54,12 @@ async def test_a_sync_that_fails_is_told_and_ends_the_process(broker: BrokerProc
 
 
 @needs_root
-async def test_a_full_disk_ends_the_process_and_takes_nothing_back(
+async def test_a_full_disk_without_reserved_space_ends_the_process_and_takes_nothing_back(
     make_broker: MakeBroker, small_disk: Path
 ) -> None:
-    broker = make_broker(DATA_DIR=small_disk / "data", QUEUE_MAX_SIZE=10_000)
+    broker = make_broker(
+        DATA_DIR=small_disk / "data", QUEUE_MAX_SIZE=10_000, RESERVED_BYTES=0, MAX_RETRIES=1000
+    )
     await broker.start()
     promised: list[str] = []
     async with broker.client() as client:
@@ -96,13 +68,22 @@ async def test_a_full_disk_ends_the_process_and_takes_nothing_back(
             if answer.status_code != httpx.codes.ACCEPTED:
                 break
             promised.append(answer.json()["id"])
-        assert answer.status_code == UNAVAILABLE
+        assert answer.status_code == httpx.codes.INSUFFICIENT_STORAGE
+        fill(small_disk)
+        # Handing out and giving back has to be written down, and soon there is no room even there.
+        while answer.status_code != UNAVAILABLE:
+            answer = await client.get("/api/events/consume", params={"maxEvents": 1})
+            if answer.status_code == httpx.codes.OK:
+                (event,) = answer.json()["events"]
+                path = f"/api/events/{event['receiptId']}/nack"
+                answer = await client.post(path, params={"delayMs": 0})
+        assert answer.json()["code"] in {"OUTCOME_UNKNOWN", "STORAGE_FAILED"}
         assert await broker.wait() == FAILED
     (line,) = the_lines(broker)
     assert "no space left on device" in line
     mount("-o", "remount,size=8m", str(small_disk))
     await broker.start()
     async with broker.client() as client:
-        events = await consume(client, 100)
-        assert [event["id"] for event in events] == promised
+        now = await status(client)
+        assert now["queue"]["size"] + now["inflight"]["count"] == len(promised)
     await broker.kill()

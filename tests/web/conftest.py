@@ -26,9 +26,10 @@ NOW_MS = 1_700_000_000_000
 
 @attrs.define(eq=False)
 class House:
-    """What a test can reach: the client in front, the engine behind."""
+    """What a test can reach: the client in front, the engine and its disk behind."""
 
     broker: EmbeddedBroker
+    disk: MemoryDisk
     client: httpx.AsyncClient
     server: Server
     port: int
@@ -105,8 +106,8 @@ OpenHouse: TypeAlias = Callable[..., AbstractAsyncContextManager[House]]
 async def _open_house(
     *, grace_s: float = 3.0, idle_s: float = 5.0, **settings: Any
 ) -> AsyncIterator[House]:
-    chosen = Settings(port=0, **settings)
-    async with open_broker(chosen.broker_settings(), disk=MemoryDisk(), blocking=inline) as broker:
+    chosen, disk = Settings(port=0, **settings), MemoryDisk()
+    async with open_broker(chosen.broker_settings(), disk=disk, blocking=inline) as broker:
         desk = Desk(broker, chosen, lambda: NOW_MS)
         sockets = bind_sockets(chosen.host, 0)
         port = sockets[0].getsockname()[1]
@@ -114,7 +115,7 @@ async def _open_house(
             open_server(open_doors(desk), desk, sockets, grace_s=grace_s, idle_s=idle_s) as server,
             httpx.AsyncClient(base_url=server.urls[0], timeout=10, trust_env=False) as client,
         ):
-            yield House(broker, client, server, port)
+            yield House(broker, disk, client, server, port)
 
 
 @pytest.fixture

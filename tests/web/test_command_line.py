@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from web.flags import SettingsCommand
-from web.main import config_command, run_command
+from web.main import run_command
 from web.settings import setting_table
 from web.sockets import bind_sockets
 
@@ -62,7 +61,6 @@ def test_help_names_every_setting_with_variable_and_default(
     assert "default: 3000]" in text
     for heading in ("Network:", "Storage:", "Queue:", "Workers in this process:"):
         assert heading in text
-    assert isinstance(config_command, SettingsCommand)
 
 
 def test_the_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,6 +88,10 @@ def test_config_prints_a_file_that_it_takes(
         (["serve", "--port"], "--port"),
         (["serve", "extra"], "extra"),
         (["sreve"], "sreve"),
+        (["events", "explian"], "explian"),
+        (["events", "explain"], "ID"),
+        (["events", "explain", ""], "no event's id"),
+        (["events", "explain", "consume"], "no event's id"),
         (["--nope"], "--nope"),
         (["serve", "--port", "x"], "PORT: 'x' from --port"),
         (["serve", "--port", ""], "PORT: '' from --port"),
@@ -106,8 +108,9 @@ def test_bad_usage_is_one_line_and_two(
 
 
 def test_nothing_at_all_is_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command([]) == 2
-    assert "Commands:" in capsys.readouterr().err
+    for arguments in ([], ["events"]):
+        assert run_command(arguments) == 2
+        assert "Commands:" in capsys.readouterr().err
 
 
 def test_a_taken_port_stops_the_start(capsys: pytest.CaptureFixture[str]) -> None:

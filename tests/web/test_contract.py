@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 import trio
 
+from actors.settings import FsyncPolicy
+
 
 async def test_health_is_healthy(house: Any) -> None:
     answer = await house.client.get("/api/health")
@@ -20,8 +22,9 @@ async def test_publish_consume_acknowledge(house: Any) -> None:
     answer = await house.client.post("/api/events?topic=orders/eu", json={"n": 1})
     assert answer.status_code == 202
     accepted = answer.json()
-    assert accepted.keys() == {"id", "timestamp", "status"}
+    assert list(accepted) == ["id", "timestamp", "status", "durability"]
     assert accepted["status"] == "queued"
+    assert accepted["durability"] == "fsync"
 
     answer = await house.client.get("/api/events/consume?timeoutMs=0")
     assert answer.status_code == 200
@@ -84,7 +87,8 @@ async def test_a_batch_is_taken_as_an_array_or_as_lines(house: Any) -> None:
     answer = await house.client.post("/api/events/batch?topic=t", json=[{"n": 0}, {"n": 1}])
     assert answer.status_code == 202
     body = answer.json()
-    assert body["count"] == 2
+    assert list(body) == ["events", "count", "durability"]
+    assert (body["count"], body["durability"]) == (2, "fsync")
     assert [set(event) for event in body["events"]] == [{"id", "timestamp"}] * 2
     for content_type in ("application/x-ndjson", "application/jsonlines; charset=utf-8"):
         answer = await house.client.post(
@@ -95,6 +99,31 @@ async def test_a_batch_is_taken_as_an_array_or_as_lines(house: Any) -> None:
         assert answer.status_code == 202
     events = await house.take(100, topic="t")
     assert [event["payload"]["n"] for event in events] == [0, 1, 2, 3, 2, 3]
+
+
+NEVER = FsyncPolicy(before_answer=False)
+
+
+@pytest.mark.parametrize(
+    ("fsync", "wanted", "done"),
+    [
+        (FsyncPolicy(), "os", "os"),
+        (FsyncPolicy(), "FSYNC", "fsync"),
+        (NEVER, "fsync", "fsync"),
+        (NEVER, "os", "os"),
+        (NEVER, None, "os"),
+    ],
+)
+async def test_a_request_says_how_durable_and_hears_what_was_done(
+    open_house: Any, fsync: FsyncPolicy, wanted: str | None, done: str
+) -> None:
+    params = {} if wanted is None else {"durability": wanted}
+    async with open_house(fsync=fsync) as house:
+        for path, content in (("/api/events", b"{}"), ("/api/events/batch", b"[{},{}]")):
+            answer = await house.client.post(path, content=content, params=params)
+            assert answer.status_code == 202
+            assert answer.json()["durability"] == done
+        assert len(await house.take(10)) == 3
 
 
 async def test_a_bad_event_refuses_the_whole_batch_and_is_named(house: Any) -> None:
@@ -265,6 +294,9 @@ async def test_status_tells_where_the_events_are(house: Any) -> None:
     assert {"topic": "t", "ready": 1, "delayed": 0} in status["topics"]
     assert all(box.keys() == {"actor", "waiting", "capacity"} for box in status["mailboxes"])
     assert status["parkedPolls"] == 0
+    storage = status["storage"]
+    assert 0 < storage["live"] < storage["size"] <= storage["written"]
+    assert (storage["segments"], storage["full"]) == (1, False)
 
 
 async def test_metrics_count_what_happened(house: Any) -> None:
@@ -288,7 +320,7 @@ async def test_metrics_count_what_happened(house: Any) -> None:
 
 async def test_the_front_page_is_json_or_html(house: Any) -> None:
     answer = await house.client.get("/")
-    assert {"method": "GET", "path": "/api/dlq"}.items() <= answer.json()["endpoints"][6].items()
+    assert {"method": "GET", "path": "/api/dlq"}.items() <= answer.json()["endpoints"][7].items()
     answer = await house.client.get("/", headers={"accept": "text/html,*/*;q=0.8"})
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -338,6 +370,45 @@ async def test_closing_the_intake_leaves_settling_open(house: Any) -> None:
     assert (await house.acknowledge(event["receiptId"]))["failed"] == []
 
 
+async def test_a_full_disk_refuses_new_events_and_nothing_else(open_house: Any) -> None:
+    async with open_house(reserved_bytes=65_536) as house:
+        await house.publish('{"n":1}', '{"n":2}', topic="t")
+        house.disk.capacity = 0
+        for path, content in (("/api/events", b"{}"), ("/api/events/batch", b"[{},{}]")):
+            answer = await house.client.post(path, content=content)
+            assert answer.status_code == 507
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert int(answer.headers["retry-after"]) >= 1
+            body = answer.json()
+            assert (body["code"], body["title"]) == ("STORAGE_FULL", "Insufficient Storage")
+        health = await house.client.get("/api/health")
+        assert (health.status_code, health.json()["status"]) == (503, "unhealthy")
+        assert health.json()["reason"]
+        for path in ("/livez", "/readyz"):
+            assert (await house.client.get(path)).status_code == 200
+        house.disk.capacity = None
+        with trio.fail_after(10):
+            while (await house.client.get("/api/health")).status_code != 200:
+                await trio.lowlevel.checkpoint()
+        await house.publish('{"n":3}', topic="t")
+        events = await house.take(10)
+        assert [event["payload"]["n"] for event in events] == [1, 2, 3]
+
+
+async def test_a_full_disk_lets_consumers_go_on(open_house: Any) -> None:
+    async with open_house(reserved_bytes=65_536) as house:
+        await house.publish('{"n":1}', '{"n":2}')
+        house.disk.capacity = 65_536  # of which the log and its reserve have more
+        answer = await house.client.post("/api/events", content=b"{}")
+        assert answer.status_code == 507
+        first, second = await house.take(10)
+        assert (await house.acknowledge(first["receiptId"]))["failed"] == []
+        answer = await house.client.post(f"/api/events/{second['receiptId']}/nack?delayMs=0")
+        assert answer.status_code == 200
+        assert [event["payload"] for event in await house.take(10)] == [{"n": 2}]
+        assert (await house.client.post("/api/events", json={})).status_code == 507
+
+
 async def test_many_receipts_settle_at_once(house: Any) -> None:
     await house.client.post("/api/events/batch", json=[{"n": n} for n in range(300)])
     receipts = [e["receiptId"] for _ in range(3) for e in await house.take(100)]
@@ -345,3 +416,62 @@ async def test_many_receipts_settle_at_once(house: Any) -> None:
     assert body["acknowledged"] == receipts
     assert len(body["failed"]) == 700
     assert json.dumps(body)
+
+
+async def test_an_event_is_explained_from_its_first_fact_to_its_last(house: Any) -> None:
+    (event_id,) = await house.publish('{"n":1}', topic="t")
+    (event,) = await house.take()
+    await house.client.post(f"/api/events/{event['receiptId']}/nack?delayMs=60000")
+    answer = await house.client.get(f"/api/events/{event_id}")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert list(body) == [
+        "id",
+        "place",
+        "topic",
+        "timestamp",
+        "retries",
+        "payloadSize",
+        "due",
+        "deadline",
+        "folded",
+        "timeline",
+    ]
+    assert (body["id"], body["place"], body["topic"]) == (event_id, "delayed", "t")
+    assert (body["retries"], body["payloadSize"], body["folded"]) == (1, 7, False)
+    assert body["timestamp"] == event["timestamp"]
+    assert body["due"] > body["timestamp"]
+    assert body["deadline"] is None
+    accepted, delivered, rejected = body["timeline"]
+    assert [entry["what"] for entry in body["timeline"]] == ["accepted", "delivered", "rejected"]
+    assert accepted["position"] < delivered["position"] < rejected["position"]
+    assert delivered["consumer"] == "127.0.0.1"
+    assert delivered["deadline"] > body["timestamp"]
+    assert event["receiptId"] not in answer.text
+    assert (rejected["retries"], rejected["due"]) == (1, body["due"])
+    for entry in body["timeline"]:
+        assert all(value not in ("", None) for value in entry.values())
+
+
+async def test_the_place_of_an_event_is_told(house: Any) -> None:
+    ids = await house.publish('{"n":0}', '{"n":1}', '{"n":2}', '{"n":3}')
+    receipts = [event["receiptId"] for event in await house.take(3)]
+    await house.acknowledge(receipts[0])
+    await house.client.post(f"/api/events/{receipts[1]}/nack?requeue=false")
+    explained = [(await house.client.get(f"/api/events/{name}")).json() for name in ids]
+    places = [body["place"] for body in explained]
+    assert places == ["acknowledged", "dead", "leased", "ready"]
+    assert [body["deadline"] is None for body in explained] == [True, True, False, True]
+    assert all(body["topic"] is None for body in explained)
+    assert explained[1]["timeline"][-1]["reason"] == "rejected"
+
+
+@pytest.mark.parametrize(
+    "name", ["01a20a25-76dd-73c2-9252-020bb6f606cb", "nonsense", "Consume", "x" * 400, "%C3%A9"]
+)
+async def test_an_event_that_is_not_known_is_not_found(house: Any, name: str) -> None:
+    answer = await house.client.get(f"/api/events/{name}")
+    assert answer.status_code == 404
+    assert answer.json()["code"] == "EVENT_NOT_FOUND"
+    assert "never was" in answer.json()["detail"]
+    assert "records are gone" in answer.json()["detail"]

@@ -88,6 +88,16 @@ async def test_the_body_comes_whole_in_one_piece(desk: Desk) -> None:
     assert done.sent[1]["body"] == b"0123456789"
 
 
+@pytest.mark.parametrize(
+    ("client", "address"), [(("10.0.0.7", 4711), "10.0.0.7"), (None, ""), (("::1", 1), "::1")]
+)
+async def test_a_call_knows_who_is_at_the_other_end(
+    desk: Desk, client: tuple[str, int] | None, address: str
+) -> None:
+    done = await visit(desk, Visit(piece(b"", more=False), client=client))
+    assert done.scope[CALL].client == address
+
+
 async def test_one_byte_over_the_limit_is_too_large(desk: Desk) -> None:
     done = await visit(desk, Visit(piece(b"01234"), piece(b"567890"), piece(b"", more=False)))
     assert done.status == 413

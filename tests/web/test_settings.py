@@ -4,11 +4,12 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.settings import FsyncPolicy
+from actors.settings import BrokerSettings, FsyncPolicy
 from web.settings import Settings, setting_table
 from web.show import settings_toml
 from web.sources import SettingsError, read_settings
@@ -33,6 +34,12 @@ CONTRACT = {
     "max_payload_bytes": 10_485_760,
     "shutdown_timeout_ms": 30_000,
     "backend_url": "embedded:",
+    "segment_max_bytes": 67_108_864,
+    "compaction_ratio": 0.5,
+    "payload_cache_bytes": 67_108_864,
+    "reserved_bytes": 16_777_216,
+    "snapshot_after_bytes": 268_435_456,
+    "leases_max": 100_000,
 }
 
 
@@ -68,6 +75,35 @@ def test_the_engine_is_told_what_concerns_it() -> None:
     assert told.max_retries == 0
 
 
+def test_every_number_for_the_engine_reaches_it() -> None:
+    """Each gets a value of its own that is not its default."""
+    by_name = {setting.name: setting for setting in setting_table()}
+    shared = by_name.keys() & {field.name for field in attrs.fields(BrokerSettings)}
+    chosen = {name: value for name, value in SHARED_NUMBERS.items() if name in shared}
+    assert chosen.keys() == shared - {"data_dir", "fsync"}
+    told = read_settings({name: str(value) for name, value in chosen.items()}, {}).broker_settings()
+    assert {name: getattr(told, name) for name in chosen} == chosen
+
+
+SHARED_NUMBERS = {
+    "queue_max_size": 11,
+    "visibility_timeout_ms": 12,
+    "max_retries": 13,
+    "reaper_interval_ms": 14,
+    "segment_max_bytes": 4096,
+    "compaction_ratio": 0.75,
+    "payload_cache_bytes": 0,
+    "reserved_bytes": 15,
+    "snapshot_after_bytes": 0,
+    "leases_max": 16,
+}
+
+
+def test_the_engine_by_itself_has_the_same_defaults() -> None:
+    told = read_settings({}, {}).broker_settings()
+    assert told == BrokerSettings()
+
+
 GOOD: list[tuple[str, str, Any]] = [
     ("PORT", "0", 0),
     ("PORT", " 65535 ", 65_535),
@@ -80,6 +116,14 @@ GOOD: list[tuple[str, str, Any]] = [
     ("EVENT_HANDLER", "shop.orders:handle", "shop.orders:handle"),
     ("LOG_LEVEL", "Debug", "debug"),
     ("MAX_EVENTS_PER_POLL", "100", 100),
+    ("SEGMENT_MAX_BYTES", "4096", 4096),
+    ("SEGMENT_MAX_BYTES", "4294967296", 4_294_967_296),
+    ("COMPACTION_RATIO", "0.1", 0.1),
+    ("COMPACTION_RATIO", "0.9", 0.9),
+    ("PAYLOAD_CACHE_BYTES", "0", 0),
+    ("RESERVED_BYTES", "0", 0),
+    ("SNAPSHOT_AFTER_BYTES", "0", 0),
+    ("LEASES_MAX", "1000000", 1_000_000),
 ]
 
 
@@ -122,6 +166,17 @@ BAD = [
     ("DATA_DIR", "a\0b"),
     ("DATA_DIR", "\udcff"),
     ("WORKER_COUNT", "0"),
+    ("SEGMENT_MAX_BYTES", "4095"),
+    ("SEGMENT_MAX_BYTES", "4294967297"),
+    ("SEGMENT_MAX_BYTES", "64M"),
+    ("COMPACTION_RATIO", "0.09"),
+    ("COMPACTION_RATIO", "0.91"),
+    ("COMPACTION_RATIO", "nan"),
+    ("PAYLOAD_CACHE_BYTES", "-1"),
+    ("RESERVED_BYTES", "-1"),
+    ("SNAPSHOT_AFTER_BYTES", "-1"),
+    ("LEASES_MAX", "0"),
+    ("LEASES_MAX", "1000001"),
 ]
 
 
@@ -192,6 +247,8 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
                 st.characters(exclude_characters="\0~", exclude_categories=["Cs"]), min_size=1
             ).filter(str.strip),
             "backoff_multiplier": st.floats(1, 1000),
+            "compaction_ratio": st.floats(0.1, 0.9),
+            "segment_max_bytes": st.integers(4096, 2**32),
             "fsync": st.sampled_from(["always", "never"])
             | st.integers(1, 86_400_000).map("interval:{}".format),
             "log_level": st.sampled_from(["debug", "info", "warning", "error"]),
